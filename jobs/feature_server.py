@@ -1,0 +1,48 @@
+"""`python -m jobs.feature_server`: Feast's own feature server, with the settings under which it stays up."""
+
+import argparse
+import os
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.errors import JobError
+from jobs.feast_store import export_to_feast
+from jobs.postgres import ENVIRONMENT_HELP
+from jobs.settings import load_settings
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of this job."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.feature_server",
+        description="Serve the repository's features by Feast's own server: one worker (more break with an SQL "
+        "registry; scale by pods), never recycled (recycling cuts connections), no access log.",
+        epilog=ENVIRONMENT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=6566, help="port to listen on (default 6566)")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Become `feast serve`; returns only when it cannot be started."""
+    arguments = parser().parse_args(argv)
+    try:
+        settings = load_settings()
+    except JobError as error:
+        print(f"feature_server: {error}", file=sys.stderr)
+        return error.exit_code
+    export_to_feast(settings)
+    # Feast's command does not look for plug-ins where ours are.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    feast = str(Path(sysconfig.get_path("scripts")) / "feast")
+    where = ["--host", arguments.host, "--port", str(arguments.port)]
+    steady = ["--workers", "1", "--max-requests", "0", "--registry_ttl_sec", "60", "--no-access-log"]
+    return os.execv(feast, [feast, "--chdir", str(settings.repo), "serve", *where, *steady])  # noqa: S606
+
+
+if __name__ == "__main__":
+    sys.exit(main())

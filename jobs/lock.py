@@ -1,0 +1,102 @@
+"""The writer lock: one Postgres advisory lock that every job that writes takes, so that no two write at once."""
+
+import argparse
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from jobs import postgres
+from jobs.errors import LockHeldError, LockLostError
+
+WRITER_LOCK = 0x46505752  # "FPWR"
+POLL_SECONDS = 0.1
+HEARTBEAT_SECONDS = 1.0
+# A server that does not answer for this long may have given the lock away: the holder stops before that can matter.
+HEARTBEAT_TIMEOUT_SECONDS = 3.0
+
+
+class WriterLock:
+    """A held writer lock; its connection does nothing else, so the server notices at once when the holder dies."""
+
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+        self._last_beat = time.monotonic()
+        self._stopped = threading.Event()
+        self._lost = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="writer-lock", daemon=True)
+        self._thread.start()
+
+    def check(self) -> None:
+        """Return while the lock is surely held; call it before every write. Raises LockLostError."""
+        if self._lost.is_set() or time.monotonic() - self._last_beat > HEARTBEAT_TIMEOUT_SECONDS:
+            raise LockLostError("the connection that held the writer lock was lost; nothing was written after that")
+
+    def release(self) -> None:
+        """Give the lock back. Safe to repeat."""
+        self._stopped.set()
+        self._thread.join()
+        self._connection.close()
+
+    def _watch(self) -> None:
+        # The server closing the connection makes its socket readable: `notifies` wakes up then, not at the next beat.
+        while not self._stopped.is_set():
+            try:
+                for _ in self._connection.notifies(timeout=POLL_SECONDS):
+                    pass
+                if time.monotonic() - self._last_beat > HEARTBEAT_SECONDS:
+                    self._connection.execute("SELECT 1")
+                    self._last_beat = time.monotonic()
+            except psycopg.Error:
+                self._lost.set()
+                return
+
+
+@contextmanager
+def writer_lock(wait_seconds: float) -> Iterator[WriterLock]:
+    """Hold the writer lock, waiting for it up to `wait_seconds`. Raises LockHeldError when another writer keeps it."""
+    connection = postgres.connect("writer lock", autocommit=True)
+    try:
+        _acquire(connection, wait_seconds)
+        lock = WriterLock(connection)
+    except BaseException:
+        connection.close()
+        raise
+    try:
+        yield lock
+    finally:
+        lock.release()
+
+
+def _acquire(connection: psycopg.Connection, wait_seconds: float) -> None:
+    # lock_timeout, not a polling loop: waiters are served in order. 0 would mean "for ever".
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", (f"{max(1, round(wait_seconds * 1000))}ms",))
+    try:
+        connection.execute("SELECT pg_advisory_lock(%s)", (WRITER_LOCK,))
+    except psycopg.errors.LockNotAvailable as error:
+        raise LockHeldError(
+            f"another writer holds the lock and did not finish within {wait_seconds:g} s; try again, or wait longer"
+        ) from error
+
+
+def add_lock_wait(parser: argparse.ArgumentParser) -> None:
+    """Give a writer's parser its `--lock-wait`."""
+    parser.add_argument(
+        "--lock-wait",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long to wait for another writer to finish before giving up with exit 75 (default 10)",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
+    return seconds
