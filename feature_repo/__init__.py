@@ -1,0 +1,1 @@
+"""What a feature is: entities, sources, views, services, the tables' migrations and data contracts, the sample data."""

@@ -1,0 +1,89 @@
+"""Which row of a snapshot table is current at T: the greatest (as_of, created_at) with as_of <= T, within ttl."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from jobs.definitions import SnapshotView
+from jobs.errors import UsageError
+
+BATCH_ROWS = 1000
+
+
+def newest_as_of(connection: psycopg.Connection, views: Sequence[SnapshotView], until: datetime) -> datetime | None:
+    """The newest as_of not after `until` in the tables of `views`; None when there is none."""
+    newest: datetime | None = None
+    for view in views:
+        query = sql.SQL("SELECT max({as_of}) FROM {relation} AS snapshots WHERE {as_of} <= %s").format(
+            as_of=sql.Identifier(view.as_of_column), relation=sql.SQL(view.relation)
+        )
+        row = _execute(connection.cursor(), view, query, [until]).fetchone()
+        if row is not None and row[0] is not None and (newest is None or row[0] > newest):
+            newest = row[0]
+    return newest
+
+
+def current_rows(
+    connection: psycopg.Connection, view: SnapshotView, as_of: datetime
+) -> Iterator[list[tuple[Any, ...]]]:
+    """The current rows of `view` at `as_of` in batches: join keys, features, then the row's own as_of; ordered by key.
+
+    A tombstone reads as no row: an earlier as_of that is not older than the view's ttl counts then. Streams by a
+    server-side cursor, so `connection` must be in a transaction. Raises UsageError when the table is not as defined.
+    """
+    with connection.cursor(name=f"current {view.name}") as cursor:
+        cursor.itersize = BATCH_ROWS
+        _execute(cursor, view, current_rows_query(view), _bounds(view, as_of))
+        while batch := cursor.fetchmany(BATCH_ROWS):
+            yield batch
+
+
+def _execute(
+    cursor: "psycopg.Cursor[Any] | psycopg.ServerCursor[Any]",
+    view: SnapshotView,
+    query: sql.Composed,
+    values: list[Any],
+) -> "psycopg.Cursor[Any] | psycopg.ServerCursor[Any]":
+    try:
+        cursor.execute(query, values)
+    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"feature view {view.name} does not fit its source {view.source}: {reason}") from error
+    return cursor
+
+
+def _bounds(view: SnapshotView, as_of: datetime) -> list[datetime]:
+    return [as_of] if view.ttl is None else [as_of, as_of - view.ttl]
+
+
+def current_rows_query(view: SnapshotView) -> sql.Composed:
+    """The query behind `current_rows`; its parameters are T and, for a view with a ttl, T - ttl."""
+    as_of = sql.Identifier(view.as_of_column)
+    keys = [sql.Identifier(key.column) for key in view.join_keys]
+    features = [sql.Identifier(feature.column) for feature in view.features]
+    known = [sql.SQL("{} DESC").format(sql.Identifier(view.created_at_column))] if view.created_at_column else []
+    tombstone = [sql.Identifier(view.tombstone_column)] if view.tombstone_column else []
+    comma = sql.SQL(", ").join
+    return sql.SQL(
+        """SELECT {on_key} {columns} FROM (
+               SELECT DISTINCT ON ({key_and_as_of}) {inner_columns}
+               FROM {relation} AS snapshots
+               WHERE {as_of} <= %s{not_older}
+               ORDER BY {latest_known}
+           ) AS latest_known{not_tombstone}
+           ORDER BY {newest}"""
+    ).format(
+        on_key=sql.SQL("DISTINCT ON ({})").format(comma(keys)) if keys else sql.SQL(""),
+        columns=comma([*keys, *features, as_of]),
+        key_and_as_of=comma([*keys, as_of]),
+        inner_columns=comma([*keys, *features, as_of, *tombstone]),
+        relation=sql.SQL(view.relation),
+        as_of=as_of,
+        not_older=sql.SQL(" AND {} >= %s").format(as_of) if view.ttl is not None else sql.SQL(""),
+        latest_known=comma([*keys, as_of, *known]),
+        not_tombstone=sql.SQL(" WHERE NOT {}").format(*tombstone) if tombstone else sql.SQL(""),
+        newest=comma([*keys, sql.SQL("{} DESC").format(as_of)]) + (sql.SQL("") if keys else sql.SQL(" LIMIT 1")),
+    )

@@ -1,0 +1,64 @@
+"""The materialization status beside the data in Redis: per feature view its watermark and how it got there."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
+
+from jobs.instants import isoformat, parse_instant
+from jobs.online_store import Client
+
+
+@dataclass(frozen=True)
+class ViewStatus:
+    """What the last verified materialization of a view left: watermark, rows, clock times, features written."""
+
+    watermark: datetime
+    rows: int
+    started_at: datetime
+    finished_at: datetime
+    features: dict[str, str]
+    """Name of each feature that is filled to its Feast ValueType's name."""
+
+
+def status_key(project: str) -> str:
+    """The Redis hash that holds one field per feature view."""
+    return f"feature-platform:{project}:status"
+
+
+def read_status(client: Client, project: str) -> dict[str, ViewStatus]:
+    """The status of every view that was ever materialized and verified."""
+    stored = cast("dict[bytes, bytes]", client.hgetall(status_key(project)))
+    return {view.decode(): _parse(text) for view, text in stored.items()}
+
+
+def write_status(client: Client, project: str, status: dict[str, ViewStatus]) -> None:
+    """Write the status of these views; the others stay as they are."""
+    client.hset(status_key(project), mapping={view: _render(entry) for view, entry in status.items()})
+
+
+def remove_status(client: Client, project: str, views: list[str]) -> None:
+    """Forget these views."""
+    client.hdel(status_key(project), *views)
+
+
+def _render(entry: ViewStatus) -> str:
+    record = {
+        "watermark": isoformat(entry.watermark),
+        "rows": entry.rows,
+        "started_at": isoformat(entry.started_at),
+        "finished_at": isoformat(entry.finished_at),
+        "features": entry.features,
+    }
+    return json.dumps(record, sort_keys=True, separators=(",", ":"))
+
+
+def _parse(text: bytes) -> ViewStatus:
+    record = json.loads(text)
+    return ViewStatus(
+        watermark=parse_instant(record["watermark"]),
+        rows=record["rows"],
+        started_at=parse_instant(record["started_at"]),
+        finished_at=parse_instant(record["finished_at"]),
+        features=record["features"],
+    )

@@ -1,0 +1,208 @@
+"""`python -m jobs.materialize`: make the online store show an instant T, verified before anything says so."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from jobs import current_rows, feast_store, online_store, postgres
+from jobs.definitions import SnapshotView, resolve
+from jobs.errors import DataError, UsageError
+from jobs.instants import isoformat, parse_instant, utc_now
+from jobs.lock import WriterLock, add_lock_wait, writer_lock
+from jobs.materialization_status import ViewStatus, read_status, remove_status, write_status
+from jobs.materializer import Materializer, ViewResult
+from jobs.online_encoding import feature_field, timestamp_field
+from jobs.online_store import Client
+from jobs.runner import Run, run_job
+from jobs.serving_plan import Publication, build_plan, publish_plan, read_plan
+from jobs.settings import load_settings
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of this job."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.materialize",
+        description="Make the online store show an instant T: for every entity and feature view the row with the "
+        "greatest (as_of, created_at) with as_of <= T, unless it is older than the view's ttl, then nothing. "
+        "Corrections land, leavers disappear, a repeat changes nothing; interrupted at any point and run again "
+        "it ends in the same bytes.",
+        epilog=postgres.ENVIRONMENT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--as-of", metavar="T", help="the instant to show (default: the newest as_of in the offline store)"
+    )
+    parser.add_argument("--rollback", action="store_true", help="allow a T that is earlier than the watermark")
+    parser.add_argument(
+        "--feature-view",
+        action="append",
+        metavar="NAME",
+        help="materialize this view only; may be repeated (default: all)",
+    )
+    add_lock_wait(parser)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job and return its exit code."""
+    return run_job("materialize", parser(), argv, _materialize)
+
+
+def _materialize(arguments: argparse.Namespace, run: Run) -> str:
+    started_at = utc_now()
+    asked = None if arguments.as_of is None else _not_in_future(parse_instant(arguments.as_of), started_at)
+    settings = load_settings()
+    client = online_store.connect(settings)
+    client.ping()
+    with writer_lock(arguments.lock_wait) as lock, postgres.connect("materialize") as snapshot:
+        # One snapshot of the offline store for all views, whatever is ingested meanwhile.
+        snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        snapshot.read_only = True
+        store = feast_store.open_store(settings)
+        definitions = resolve(store)
+        views = _selected(definitions.views, arguments.feature_view)
+        as_of = asked or _newest(snapshot, views, started_at)
+        status = read_status(client, settings.project)
+        _check_watermarks(views, status, as_of, rollback=arguments.rollback)
+        run.log("materializing", as_of=isoformat(as_of), feature_views=[view.name for view in views])
+        _purge_retired(client, settings.project, definitions.views, status, lock)
+        results = Materializer(client, snapshot, settings.project, lock, run).materialize(views, as_of)
+        lock.check()
+        finished = _finished_status(views, results, as_of, started_at)
+        _record_in_registry(store, views, results, status, as_of)
+        write_status(client, settings.project, finished)
+        publication = publish_plan(client, settings.project, build_plan(definitions), {**status, **finished})
+    run.details |= _details(as_of, results, publication)
+    return _summary(as_of, results, publication, (utc_now() - started_at).total_seconds())
+
+
+def _not_in_future(as_of: datetime, now: datetime) -> datetime:
+    if as_of > now:
+        raise UsageError(
+            f"--as-of {isoformat(as_of)} is in the future; the online store can show no later instant than now"
+        )
+    return as_of
+
+
+def _selected(views: Sequence[SnapshotView], names: list[str] | None) -> list[SnapshotView]:
+    known = {view.name: view for view in views}
+    for name in names or []:
+        if name not in known:
+            raise UsageError(f"--feature-view {name} is not a feature view; there are {', '.join(known)}")
+    if not known:
+        raise UsageError("the registry holds no feature view that is online; run `python -m jobs.apply` first")
+    return [view for view in views if names is None or view.name in names]
+
+
+def _newest(connection: psycopg.Connection, views: Sequence[SnapshotView], now: datetime) -> datetime:
+    newest = current_rows.newest_as_of(connection, views, now)
+    if newest is None:
+        tables = ", ".join(view.source for view in views)
+        raise DataError(f"the offline store holds no snapshot yet ({tables} are empty); ingest one first")
+    return newest
+
+
+def _check_watermarks(
+    views: Sequence[SnapshotView], status: dict[str, ViewStatus], as_of: datetime, *, rollback: bool
+) -> None:
+    later = [view.name for view in views if view.name in status and status[view.name].watermark > as_of]
+    if later and not rollback:
+        watermark = isoformat(max(status[name].watermark for name in later))
+        raise UsageError(
+            f"the online store shows {watermark} ({', '.join(later)}), which is later than {isoformat(as_of)}; "
+            "go back with --rollback, or name a later --as-of"
+        )
+
+
+def _purge_retired(
+    client: Client, project: str, views: Sequence[SnapshotView], status: dict[str, ViewStatus], lock: WriterLock
+) -> None:
+    """Remove what was filled once, is defined no more, and is read by no serving plan any more."""
+    plan = read_plan(client, project)
+    served = plan.reads() if plan is not None else set()
+    defined = {view.name: view.feature_types for view in views}
+    for name, entry in list(status.items()):
+        retired = [
+            feature
+            for feature in entry.features
+            if feature not in defined.get(name, {}) and (name, feature) not in served
+        ]
+        if not retired:
+            continue
+        whole_view = name not in defined and len(retired) == len(entry.features)
+        fields = [feature_field(name, feature) for feature in retired]
+        if whole_view:
+            fields.append(timestamp_field(name))
+        for keys in online_store.entity_keys(client, project, b""):
+            lock.check()
+            online_store.remove_fields(client, keys, fields)
+        if whole_view:
+            remove_status(client, project, [name])
+            del status[name]
+        else:
+            kept = {feature: kind for feature, kind in entry.features.items() if feature not in retired}
+            status[name] = replace(entry, features=kept)
+            write_status(client, project, {name: status[name]})
+
+
+def _finished_status(
+    views: Sequence[SnapshotView], results: dict[str, ViewResult], as_of: datetime, started_at: datetime
+) -> dict[str, ViewStatus]:
+    now = utc_now()
+    return {
+        view.name: ViewStatus(as_of, results[view.name].rows, started_at, now, view.feature_types) for view in views
+    }
+
+
+def _record_in_registry(
+    store: "FeatureStore",
+    views: Sequence[SnapshotView],
+    results: dict[str, ViewResult],
+    status: dict[str, ViewStatus],
+    as_of: datetime,
+) -> None:
+    # A repeat that changed nothing is no news: Feast keeps every interval for ever.
+    for view in views:
+        before = status.get(view.name)
+        if before is None or before.watermark != as_of or results[view.name].changed:
+            feature_view = store.registry.get_feature_view(view.name, store.project)
+            start = as_of - view.ttl if view.ttl is not None else datetime.fromtimestamp(0, as_of.tzinfo)
+            store.registry.apply_materialization(feature_view, store.project, start, as_of)
+
+
+def _details(as_of: datetime, results: dict[str, ViewResult], publication: Publication) -> dict[str, object]:
+    return {
+        "as_of": isoformat(as_of),
+        "publication": publication,
+        "feature_views": {
+            name: {
+                "rows": result.rows, "written": result.written,
+                "removed": result.removed, "digest": f"{result.digest:016x}",
+            }
+            for name, result in results.items()
+        },
+    }  # fmt: skip
+
+
+def _summary(as_of: datetime, results: dict[str, ViewResult], publication: Publication, seconds: float) -> str:
+    rows = sum(result.rows for result in results.values())
+    written = sum(result.written for result in results.values())
+    removed = sum(result.removed for result in results.values())
+    what = f"{written} written, {removed} removed" if written or removed else "nothing new"
+    plan = "" if publication is Publication.UNCHANGED else f", serving plan {publication}"
+    return (
+        f"done: as_of {isoformat(as_of)}, {rows} rows in {len(results)} feature views, {what}, verified{plan}, "
+        f"{seconds:.1f} s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,145 @@
+"""Feast's online layout for Redis, byte for byte.
+
+Source: Feast 0.67, key_encoding_utils.py, online_stores/redis.py and protos/feast/types/Value.proto.
+"""
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import mmh3
+
+_STRING_TAG = 2
+# EntityKey value types (feast.types.ValueType) and how each is laid out.
+_KEY_ENCODERS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
+    "BYTES": (1, bytes),
+    "STRING": (_STRING_TAG, lambda value: str(value).encode()),
+    "INT32": (3, lambda value: struct.pack("<i", value)),
+    "INT64": (4, lambda value: struct.pack("<q", value)),
+    "UNIX_TIMESTAMP": (8, lambda value: struct.pack("<q", _unix_seconds(value))),
+}
+KEY_TYPES = frozenset(_KEY_ENCODERS)
+
+ENTITYLESS_JOIN_KEY, ENTITYLESS_VALUE = "__dummy_id", ""
+
+
+def entity_key_prefix(join_keys: Sequence[str]) -> bytes:
+    """The bytes with which every key of an entity with these join keys (in sorted order) starts."""
+    parts = [struct.pack("<I", len(join_keys))]
+    for name in join_keys:
+        encoded = name.encode()
+        parts.append(struct.pack("<II", _STRING_TAG, len(encoded)) + encoded)
+    return b"".join(parts)
+
+
+def entity_key_value(value: Any, value_type: str) -> bytes:
+    """One value of an entity key: u32 type, u32 length, bytes. `value_type` is one of KEY_TYPES."""
+    number, encode = _KEY_ENCODERS[value_type]
+    encoded = encode(value)
+    return struct.pack("<II", number, len(encoded)) + encoded
+
+
+def project_of_key(key: bytes) -> bytes | None:
+    """What follows the entity key in a Redis key: the project, in UTF-8; None for bytes that are no entity key."""
+    try:
+        (count,) = struct.unpack_from("<I", key)
+        position = 4
+        for _ in range(2 * count):  # the names, then the values
+            (length,) = struct.unpack_from("<I", key, position + 4)
+            position += 8 + length
+    except struct.error:
+        return None
+    return key[position:] if position <= len(key) else None
+
+
+def feature_field(feature_view: str, feature: str) -> bytes:
+    """The hash field of a feature: murmur3_32 of `view:feature`, seed 0, 4 bytes little-endian."""
+    return struct.pack("<I", mmh3.hash(f"{feature_view}:{feature}", signed=False))
+
+
+def timestamp_field(feature_view: str) -> bytes:
+    """The hash field that holds the as_of of a view's values."""
+    return f"_ts:{feature_view}".encode()
+
+
+def encode_timestamp(instant: datetime) -> bytes:
+    """`instant` as protobuf google.protobuf.Timestamp."""
+    since_epoch = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
+    seconds = since_epoch.days * 86400 + since_epoch.seconds
+    encoded = b"\x08" + _varint(seconds) if seconds else b""
+    return encoded + (b"\x10" + _varint(since_epoch.microseconds * 1000) if since_epoch.microseconds else b"")
+
+
+def _varint(value: int) -> bytes:
+    # Negative numbers are written as the 64-bit two's complement, in ten bytes.
+    value &= 0xFFFF_FFFF_FFFF_FFFF
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _unix_seconds(value: Any) -> int:
+    return math.floor(value.timestamp()) if isinstance(value, datetime) else int(value)
+
+
+def _tag(field: int, wire_type: int) -> bytes:
+    return _varint(field << 3 | wire_type)
+
+
+def _delimited(field: int, content: bytes) -> bytes:
+    return _tag(field, 2) + _varint(len(content)) + content
+
+
+# feast.types.Value: one field per type; scalars 1 to 8, the lists ten further on.
+_FIXED: dict[str, tuple[int, int, Callable[[Any], bytes]]] = {
+    "INT32": (3, 0, lambda value: _varint(int(value))),
+    "INT64": (4, 0, lambda value: _varint(int(value))),
+    "DOUBLE": (5, 1, lambda value: struct.pack("<d", value)),
+    "FLOAT": (6, 5, lambda value: struct.pack("<f", value)),
+    "BOOL": (7, 0, lambda value: b"\x01" if value else b"\x00"),
+    "UNIX_TIMESTAMP": (8, 0, lambda value: _varint(_unix_seconds(value))),
+}
+_DELIMITED: dict[str, tuple[int, Callable[[Any], bytes]]] = {
+    "BYTES": (1, bytes),
+    "STRING": (2, lambda value: str(value).encode()),
+}
+_LIST_FIELDS = 10
+
+
+def value_encoder(value_type: str) -> Callable[[Any], bytes]:
+    """How a value of Feast's ValueType of that name is written; None (NULL) becomes no bytes at all.
+
+    Raises KeyError for a type that is not one of VALUE_TYPES.
+    """
+    encode = _list_encoder(value_type.removesuffix("_LIST")) if value_type.endswith("_LIST") else _scalar(value_type)
+    return lambda value: b"" if value is None else encode(value)
+
+
+def _scalar(value_type: str) -> Callable[[Any], bytes]:
+    if value_type in _DELIMITED:
+        field, content = _DELIMITED[value_type]
+        return lambda value: _delimited(field, content(value))
+    number, wire_type, fixed = _FIXED[value_type]
+    tag = _tag(number, wire_type)
+    return lambda value: tag + fixed(value)
+
+
+def _list_encoder(item_type: str) -> Callable[[Any], bytes]:
+    if item_type in _DELIMITED:
+        field, content = _DELIMITED[item_type]
+        return lambda items: _delimited(field + _LIST_FIELDS, b"".join(_delimited(1, content(item)) for item in items))
+    number, _, fixed = _FIXED[item_type]
+
+    def encode(items: Sequence[Any]) -> bytes:
+        packed = b"".join(fixed(item) for item in items)
+        return _delimited(number + _LIST_FIELDS, _delimited(1, packed) if packed else b"")
+
+    return encode
+
+
+VALUE_TYPES = frozenset({*_FIXED, *_DELIMITED, *(f"{name}_LIST" for name in (*_FIXED, *_DELIMITED))})

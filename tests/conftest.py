@@ -1,0 +1,135 @@
+"""Real servers for the whole suite: one Postgres and one Redis per pytest process, a fresh database per test."""
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from jobs.local.servers import PostgresServer, RedisServer
+from jobs.migrations import migrate_ledger, migrate_repository
+from tests.offline import OfflineStore
+
+REPOSITORY = Path(__file__).parents[1]
+PROJECT = "streamflow"
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    """A folder that also an unprivileged server can reach (pytest's own is closed to other users)."""
+    folder = Path(tempfile.mkdtemp(prefix="feature-platform-tests-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(servers_folder: Path) -> Iterator[PostgresServer]:
+    server = PostgresServer(servers_folder / "postgres")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(servers_folder: Path) -> Iterator[RedisServer]:
+    server = RedisServer(servers_folder / "redis")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(autouse=True)
+def repository(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The shipped Feast repository and project name, as jobs and gateway find them."""
+    monkeypatch.setenv("FEATURE_PLATFORM_REPO", str(REPOSITORY / "feature_repo"))
+    monkeypatch.setenv("FEATURE_PLATFORM_PROJECT", PROJECT)
+    return REPOSITORY / "feature_repo"
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A fresh, empty database; libpq's variables name it."""
+    yield from _database(postgres_server, monkeypatch, "template1")
+
+
+@pytest.fixture
+def migrated_database(
+    postgres_server: PostgresServer, migrated_template: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A fresh database with all migrations applied and no Feast objects; libpq's variables name it."""
+    yield from _database(postgres_server, monkeypatch, migrated_template)
+
+
+@pytest.fixture
+def applied_database(
+    postgres_server: PostgresServer, applied_template: str, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A fresh database in which `jobs.apply` has been run; libpq's variables name it."""
+    yield from _database(postgres_server, monkeypatch, applied_template)
+
+
+@pytest.fixture
+def platform(applied_database: str, redis_client: redis.Redis, postgres_server: PostgresServer) -> Iterator[OfflineStore]:
+    """An applied, empty platform: its offline store to fill by hand, and an empty Redis (fixture `redis_client`)."""
+    with postgres_server.connect(applied_database) as opened:
+        yield OfflineStore(opened)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer) -> str:
+    with postgres_server.connect() as admin:
+        admin.execute("CREATE DATABASE migrated_template")
+    with postgres_server.connect("migrated_template") as opened:
+        migrate_ledger(opened)
+        migrate_repository(opened, REPOSITORY / "feature_repo")
+    return "migrated_template"
+
+
+@pytest.fixture(scope="session")
+def applied_template(postgres_server: PostgresServer, redis_server: RedisServer) -> str:
+    # A process of its own: a connection of ours to the template would keep it from being copied.
+    with postgres_server.connect() as admin:
+        admin.execute("CREATE DATABASE applied_template")
+    environment = {
+        **os.environ,
+        **postgres_server.environment("applied_template"),
+        "FEATURE_PLATFORM_REPO": str(REPOSITORY / "feature_repo"),
+        "FEATURE_PLATFORM_PROJECT": PROJECT,
+        "FEATURE_PLATFORM_REDIS_CONNECTION_STRING": redis_server.connection_string,
+    }
+    subprocess.run([sys.executable, "-m", "jobs.apply"], env=environment, cwd=REPOSITORY, check=True)
+    return "applied_template"
+
+
+@pytest.fixture
+def connection(postgres_server: PostgresServer, database: str) -> Iterator[psycopg.Connection]:
+    """A superuser connection to the database of fixture `database`."""
+    with postgres_server.connect(database) as opened:
+        yield opened
+
+
+@pytest.fixture
+def redis_client(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
+    """An empty Redis; the platform's settings name it."""
+    monkeypatch.setenv("FEATURE_PLATFORM_REDIS_CONNECTION_STRING", redis_server.connection_string)
+    monkeypatch.setenv("FEATURE_PLATFORM_REDIS_TYPE", "redis")
+    client = redis.Redis(host=redis_server.host, port=redis_server.port, password=redis_server.password)
+    client.flushall()
+    yield client
+    client.close()
+
+
+def _database(server: PostgresServer, monkeypatch: pytest.MonkeyPatch, template: str) -> Iterator[str]:
+    name = f"test_{secrets.token_hex(6)}"
+    with server.connect() as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+        for variable, value in server.environment(name).items():
+            monkeypatch.setenv(variable, value)
+        yield name
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
