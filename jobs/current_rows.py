@@ -1,7 +1,7 @@
 """Which row of a snapshot table is current at T: the greatest (as_of, created_at) with as_of <= T, within ttl."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -11,6 +11,17 @@ from jobs.definitions import SnapshotView
 from jobs.errors import UsageError
 
 BATCH_ROWS = 1000
+# What Postgres says of a table or column that is not there, or not of a type that the query can use.
+_MISFITS = (
+    psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction,
+    psycopg.errors.DatatypeMismatch, psycopg.errors.SyntaxError,
+)  # fmt: skip
+
+
+def check_source(connection: psycopg.Connection, view: SnapshotView) -> None:
+    """Return when the current rows of `view` can be read. Raises UsageError when its table is not as defined."""
+    query = sql.SQL("EXPLAIN ") + current_rows_query(view)
+    _execute(connection.cursor(), view, query, _bounds(view, datetime.now(UTC)))
 
 
 def newest_as_of(connection: psycopg.Connection, views: Sequence[SnapshotView], until: datetime) -> datetime | None:
@@ -18,7 +29,7 @@ def newest_as_of(connection: psycopg.Connection, views: Sequence[SnapshotView], 
     newest: datetime | None = None
     for view in views:
         query = sql.SQL("SELECT max({as_of}) FROM {relation} AS snapshots WHERE {as_of} <= %s").format(
-            as_of=sql.Identifier(view.as_of_column), relation=sql.SQL(view.relation)
+            as_of=sql.Identifier(view.as_of_column), relation=_relation(view)
         )
         row = _execute(connection.cursor(), view, query, [until]).fetchone()
         if row is not None and row[0] is not None and (newest is None or row[0] > newest):
@@ -49,10 +60,15 @@ def _execute(
 ) -> "psycopg.Cursor[Any] | psycopg.ServerCursor[Any]":
     try:
         cursor.execute(query, values)
-    except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+    except _MISFITS as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"feature view {view.name} does not fit its source {view.source}: {reason}") from error
     return cursor
+
+
+def _relation(view: SnapshotView) -> sql.SQL:
+    # A source may be a query of the repository's own; its percent signs are no placeholders of ours.
+    return sql.SQL(view.relation.replace("%", "%%"))  # type: ignore[arg-type]  # not a literal, by design
 
 
 def _bounds(view: SnapshotView, as_of: datetime) -> list[datetime]:
@@ -80,7 +96,7 @@ def current_rows_query(view: SnapshotView) -> sql.Composed:
         columns=comma([*keys, *features, as_of]),
         key_and_as_of=comma([*keys, as_of]),
         inner_columns=comma([*keys, *features, as_of, *tombstone]),
-        relation=sql.SQL(view.relation),
+        relation=_relation(view),
         as_of=as_of,
         not_older=sql.SQL(" AND {} >= %s").format(as_of) if view.ttl is not None else sql.SQL(""),
         latest_known=comma([*keys, as_of, *known]),

@@ -244,6 +244,24 @@ def test_a_redis_that_cannot_hold_the_features_fails_the_run_and_nothing_claims_
     assert run() == 0
 
 
+def test_a_redis_that_drops_what_was_written_fails_the_verification_and_nothing_claims_success(
+    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform.many([f"customer-{number}" for number in range(1500)], JANUARY)
+    used = redis_client.info("memory")["used_memory"]  # type: ignore[index]
+    redis_client.config_set("maxmemory-policy", "allkeys-random")
+    redis_client.config_set("maxmemory", used + 200_000)
+    try:
+        assert run() == 1
+    finally:
+        redis_client.config_set("maxmemory", "0")
+        redis_client.config_set("maxmemory-policy", "noeviction")
+    assert "the online store holds" in capsys.readouterr().out
+    assert not redis_client.exists(STATUS)
+    assert platform.runs()[-1][1] == "failed"
+    assert run() == 0
+
+
 def test_the_ledger_tells_of_every_run(platform: OfflineStore, redis_client: redis.Redis) -> None:
     platform.snapshot("a", JANUARY)
     assert run() == 0

@@ -1,0 +1,1 @@
+"""What Feast plugs in by dotted path in `feature_store.yaml`."""

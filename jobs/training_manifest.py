@@ -1,0 +1,94 @@
+"""What a training set's manifest says; nothing in it depends on when or where it was made."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from jobs.definitions import Definitions
+from jobs.instants import isoformat
+from jobs.leak_proof import LabelProof, ViewProof
+from jobs.training_rows import RULES, Counts
+from jobs.training_window import Horizon
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+FORMAT = 1
+DISTRIBUTION = "feature-platform"
+PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+
+
+def registry_hash(store: "FeatureStore", definitions: Definitions) -> str:
+    """sha256 of all definitions, the code of on-demand views included; applying the same ones again changes nothing."""
+    code = {
+        view.name: getattr(view.feature_transformation, "udf_string", "")
+        for view in store.list_on_demand_feature_views()
+    }
+    text = json.dumps([asdict(definitions), code], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def platform_version() -> str:
+    """The version that pyproject.toml beside the packages states, else the installed one, else `unknown`."""
+    if PYPROJECT.is_file():
+        return str(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"])
+    try:
+        return metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def manifest(
+    *,
+    project: str,
+    feature_service: str,
+    registry: str,
+    horizon: Horizon,
+    grace: timedelta,
+    counts: Sequence[Counts],
+    table: pa.Table,
+    label: str,
+    view_proofs: Mapping[str, ViewProof],
+    label_proof: LabelProof,
+) -> dict[str, object]:
+    """The manifest without its files. Times are in UTC, durations in seconds."""
+    return {
+        "format": FORMAT,
+        "platform_version": platform_version(),
+        "project": project,
+        "feature_service": feature_service,
+        "registry_sha256": registry,
+        "window": {"start": isoformat(counts[0].event_timestamp), "end": isoformat(counts[-1].event_timestamp)},
+        "label": label,
+        "label_horizon": horizon.text,
+        "label_tolerance_seconds": horizon.tolerance.total_seconds(),
+        "grace_seconds": grace.total_seconds(),
+        "rows": table.num_rows,
+        "rules": RULES,
+        "event_timestamps": [_counted(count) for count in counts],
+        "columns": [
+            {"name": field.name, "type": str(field.type), "nulls": table[field.name].null_count}
+            for field in table.schema
+        ],
+        "proof": {
+            "feature_views": {name: asdict(proof) for name, proof in view_proofs.items()},
+            "labels": asdict(label_proof),
+        },
+    }
+
+
+def _counted(count: Counts) -> dict[str, object]:
+    return {
+        "event_timestamp": isoformat(count.event_timestamp),
+        "candidates": count.candidates,
+        "removed": count.removed,
+        "rows": count.rows,
+    }

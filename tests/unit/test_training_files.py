@@ -1,0 +1,80 @@
+"""Putting a training set's folder in its place."""
+
+import errno
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from jobs import training_files
+from jobs.errors import JobError
+from jobs.training_files import CSV, staged, write_csv
+
+
+def _fill(place: Path, text: str, error: OSError | None = None) -> None:
+    with staged(place) as folder:
+        (folder / CSV).write_text(text)
+        if error:
+            raise error
+
+
+def _no_exchange(_one: Path, _other: Path) -> bool:
+    return False
+
+
+def test_a_full_disk_is_an_error_of_the_job_and_the_former_set_stays(tmp_path: Path) -> None:
+    place = tmp_path / "set"
+    _fill(place, "former")
+    with pytest.raises(JobError, match=r"could not be written to .*set: .*No space left"):
+        _fill(place, "half", OSError(errno.ENOSPC, "No space left on device"))
+    assert (place / CSV).read_text() == "former"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_new_set_takes_the_place_of_the_former_on_any_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
+) -> None:
+    if not can_exchange:
+        monkeypatch.setattr(training_files, "_exchange", _no_exchange)
+    place = tmp_path / "deep" / "set"
+    for text in ("first", "second"):
+        _fill(place, text)
+        assert (place / CSV).read_text() == text
+        assert [path.name for path in place.parent.iterdir()] == ["set"]
+
+
+def test_a_former_set_that_a_killed_run_had_moved_aside_is_put_back_first(tmp_path: Path) -> None:
+    place = tmp_path / "set"
+    _fill(place, "former")
+    place.rename(tmp_path / ".set.former")
+    with pytest.raises(JobError):
+        _fill(place, "half", OSError(errno.ENOSPC, "No space left on device"))
+    assert (place / CSV).read_text() == "former"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_what_a_killed_run_left_is_removed_and_what_another_is_writing_is_not(tmp_path: Path) -> None:
+    place = tmp_path / "set"
+    (tmp_path / ".set.partial-dead").mkdir()
+    with staged(place) as other:
+        (other / CSV).write_text("other")
+        _fill(place, "mine")
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([other.name, "set"])
+    assert (place / CSV).read_text() == "other"
+
+
+def test_csv_keeps_fractions_of_a_second_null_apart_from_empty_and_lists_as_json(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "at": pa.array([0, 1, None], pa.timestamp("us", "UTC")),
+            "text": ["", None, 'a"b,\nc'],
+            "list": [[1, 2], None, []],
+            "flag": [True, None, False],
+        }
+    )
+    write_csv(table, tmp_path)
+    assert (tmp_path / CSV).read_text() == (
+        '"at","text","list","flag"\n"1970-01-01T00:00:00Z","","[1, 2]","True"\n'
+        '"1970-01-01T00:00:00.000001Z",,,\n,"a""b,\nc","[]","False"\n'
+    )
