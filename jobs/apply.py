@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs import migrations, online_store, postgres, registry
+from jobs import migrations, online_store, postgres, registry, roles
 from jobs.lock import add_lock_wait, writer_lock
 from jobs.materialization_status import read_status
 from jobs.runner import Run, run_job
@@ -35,9 +35,11 @@ def _apply(arguments: argparse.Namespace, run: Run) -> str:
     client = online_store.connect(settings)
     client.ping()
     with writer_lock(arguments.lock_wait) as lock:
+        roles.ensure_roles(run.connection)
         applied = migrations.migrate_repository(run.connection, settings.repo)
         run.log("migrated", files=applied)
         definitions = registry.apply_repository(settings, before_change=lock.check)
+        roles.grant(run.connection)
         plan = build_plan(definitions)
         lock.check()
         publication = publish_plan(client, settings.project, plan, read_status(client, settings.project))

@@ -193,14 +193,32 @@ def _service(service: "FeatureService") -> Service:
 def _check_references(
     views: tuple[SnapshotView, ...], on_demand: tuple[OnDemandView, ...], services: tuple[Service, ...]
 ) -> None:
-    known = {view.name for view in views} | {view.name for view in on_demand}
+    stored = {view.name for view in views}
+    for view in on_demand:
+        for reference in view.inputs:
+            _check_online(f"on-demand feature view {view.name}", reference.split(":")[0], stored)
+    known = stored | {view.name for view in on_demand}
     for service in services:
         for feature in service.features:
-            if feature.feature_view not in known:
-                raise UsageError(
-                    f"feature service {service.name} uses feature view {feature.feature_view}, which is not online; "
-                    "set online=True there or leave it out"
-                )
+            _check_online(f"feature service {service.name}", feature.feature_view, known)
+        _check_names(service)
+
+
+def _check_online(user: str, view: str, known: set[str]) -> None:
+    if view not in known:
+        raise UsageError(f"{user} uses feature view {view}, which is not online; set online=True there or leave it out")
+
+
+def _check_names(service: Service) -> None:
+    if not service.features:
+        raise UsageError(f"feature service {service.name} has no features; give it one or leave it out")
+    # An answer holds one value per name: of two features with one name, one would be lost without a word.
+    origin: dict[str, str] = {}
+    for feature in service.features:
+        first = origin.setdefault(feature.name, feature.feature_view)
+        if first != feature.feature_view:
+            raise UsageError(f"feature service {service.name} has two features named {feature.name}, of {first} "
+                             f"and of {feature.feature_view}; rename one")  # fmt: skip
 
 
 def _default_service(services: tuple[Service, ...]) -> str:

@@ -3,12 +3,12 @@
 import argparse
 import os
 import sys
-import sysconfig
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
-from jobs.errors import JobError
+from jobs.errors import EXIT_DONE, JobError
 from jobs.feast_store import export_to_feast
+from jobs.local.process import end_with_parent
 from jobs.postgres import ENVIRONMENT_HELP
 from jobs.settings import load_settings
 
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Become `feast serve`; returns only when it cannot be started."""
+    """Serve until SIGTERM; returns the exit code."""
     arguments = parser().parse_args(argv)
     try:
         settings = load_settings()
@@ -36,12 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"feature_server: {error}", file=sys.stderr)
         return error.exit_code
     export_to_feast(settings)
-    # Feast's command does not look for plug-ins where ours are.
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    feast = str(Path(sysconfig.get_path("scripts")) / "feast")
     where = ["--host", arguments.host, "--port", str(arguments.port)]
     steady = ["--workers", "1", "--max-requests", "0", "--registry_ttl_sec", "60", "--no-access-log"]
-    return os.execv(feast, [feast, "--chdir", str(settings.repo), "serve", *where, *steady])  # noqa: S606
+    # Gunicorn's worker does not notice that its parent was killed, and would keep the port for ever.
+    os.register_at_fork(after_in_child=partial(end_with_parent, os.getpid()))
+    from feast.cli.cli import cli
+
+    cli.main(["--chdir", str(settings.repo), "serve", *where, *steady], prog_name="feast", standalone_mode=False)
+    return EXIT_DONE
 
 
 if __name__ == "__main__":

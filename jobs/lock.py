@@ -1,10 +1,12 @@
 """The writer lock: one Postgres advisory lock that every job that writes takes, so that no two write at once."""
 
 import argparse
+import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 
@@ -16,6 +18,7 @@ POLL_SECONDS = 0.1
 HEARTBEAT_SECONDS = 1.0
 # A server that does not answer for this long may have given the lock away: the holder stops before that can matter.
 HEARTBEAT_TIMEOUT_SECONDS = 3.0
+RELEASE_SECONDS = 1.0
 
 
 class WriterLock:
@@ -35,9 +38,13 @@ class WriterLock:
             raise LockLostError("the connection that held the writer lock was lost; nothing was written after that")
 
     def release(self) -> None:
-        """Give the lock back. Safe to repeat."""
+        """Give the lock back, also when the server does not answer. Safe to repeat."""
         self._stopped.set()
-        self._thread.join()
+        self._thread.join(RELEASE_SECONDS)
+        if self._thread.is_alive():  # it waits for a server that has stopped answering; cutting the line wakes it
+            with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+            self._thread.join()
         self._connection.close()
 
     def _watch(self) -> None:

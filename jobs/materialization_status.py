@@ -1,7 +1,7 @@
 """The materialization status beside the data in Redis: per feature view its watermark and how it got there."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
@@ -19,6 +19,8 @@ class ViewStatus:
     finished_at: datetime
     features: dict[str, str]
     """Name of each feature that is filled to its Feast ValueType's name."""
+    retired: list[str] = field(default_factory=list)
+    """Features that left the definitions and whose fields are still there."""
 
 
 def status_key(project: str) -> str:
@@ -49,6 +51,7 @@ def _render(entry: ViewStatus) -> str:
         "started_at": isoformat(entry.started_at),
         "finished_at": isoformat(entry.finished_at),
         "features": entry.features,
+        "retired": entry.retired,
     }
     return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
@@ -61,4 +64,5 @@ def _parse(text: bytes) -> ViewStatus:
         started_at=parse_instant(record["started_at"]),
         finished_at=parse_instant(record["finished_at"]),
         features=record["features"],
+        retired=record["retired"],
     )

@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,13 +12,12 @@ from jobs import current_rows, feast_store, online_store, postgres
 from jobs.definitions import SnapshotView, resolve
 from jobs.errors import DataError, UsageError
 from jobs.instants import isoformat, parse_instant, utc_now
-from jobs.lock import WriterLock, add_lock_wait, writer_lock
-from jobs.materialization_status import ViewStatus, read_status, remove_status, write_status
+from jobs.lock import add_lock_wait, writer_lock
+from jobs.materialization_status import ViewStatus, read_status, write_status
 from jobs.materializer import Materializer, ViewResult
-from jobs.online_encoding import feature_field, timestamp_field
-from jobs.online_store import Client
+from jobs.retirement import purge_retired, retired_features
 from jobs.runner import Run, run_job
-from jobs.serving_plan import Publication, build_plan, publish_plan, read_plan
+from jobs.serving_plan import Publication, build_plan, publish_plan
 from jobs.settings import load_settings
 
 if TYPE_CHECKING:
@@ -73,10 +71,10 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
         status = read_status(client, settings.project)
         _check_watermarks(views, status, as_of, rollback=arguments.rollback)
         run.log("materializing", as_of=isoformat(as_of), feature_views=[view.name for view in views])
-        _purge_retired(client, settings.project, definitions.views, status, lock)
         results = Materializer(client, snapshot, settings.project, lock, run).materialize(views, as_of)
         lock.check()
-        finished = _finished_status(views, results, as_of, started_at)
+        status = purge_retired(client, definitions, status, lock)
+        finished = _finished_status(views, results, status, as_of, started_at)
         _record_in_registry(store, views, results, status, as_of)
         write_status(client, settings.project, finished)
         publication = publish_plan(client, settings.project, build_plan(definitions), {**status, **finished})
@@ -122,43 +120,23 @@ def _check_watermarks(
         )
 
 
-def _purge_retired(
-    client: Client, project: str, views: Sequence[SnapshotView], status: dict[str, ViewStatus], lock: WriterLock
-) -> None:
-    """Remove what was filled once, is defined no more, and is read by no serving plan any more."""
-    plan = read_plan(client, project)
-    served = plan.reads() if plan is not None else set()
-    defined = {view.name: view.feature_types for view in views}
-    for name, entry in list(status.items()):
-        retired = [
-            feature
-            for feature in entry.features
-            if feature not in defined.get(name, {}) and (name, feature) not in served
-        ]
-        if not retired:
-            continue
-        whole_view = name not in defined and len(retired) == len(entry.features)
-        fields = [feature_field(name, feature) for feature in retired]
-        if whole_view:
-            fields.append(timestamp_field(name))
-        for keys in online_store.entity_keys(client, project, b""):
-            lock.check()
-            online_store.remove_fields(client, keys, fields)
-        if whole_view:
-            remove_status(client, project, [name])
-            del status[name]
-        else:
-            kept = {feature: kind for feature, kind in entry.features.items() if feature not in retired}
-            status[name] = replace(entry, features=kept)
-            write_status(client, project, {name: status[name]})
-
-
 def _finished_status(
-    views: Sequence[SnapshotView], results: dict[str, ViewResult], as_of: datetime, started_at: datetime
+    views: Sequence[SnapshotView],
+    results: dict[str, ViewResult],
+    status: dict[str, ViewStatus],
+    as_of: datetime,
+    started_at: datetime,
 ) -> dict[str, ViewStatus]:
-    now = utc_now()
     return {
-        view.name: ViewStatus(as_of, results[view.name].rows, started_at, now, view.feature_types) for view in views
+        view.name: ViewStatus(
+            watermark=as_of,
+            rows=results[view.name].rows,
+            started_at=started_at,
+            finished_at=utc_now(),
+            features=view.feature_types,
+            retired=retired_features(view.feature_types, status.get(view.name)),
+        )
+        for view in views
     }
 
 

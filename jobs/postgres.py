@@ -17,6 +17,7 @@ environment:
   FEATURE_PLATFORM_PROJECT                  the Feast project
   FEATURE_PLATFORM_REDIS_CONNECTION_STRING  Redis, as Feast writes it: host:port,username=...,password=...,ssl=true
   FEATURE_PLATFORM_REDIS_TYPE               redis (default), redis_sentinel or redis_cluster
+  FEATURE_PLATFORM_REDIS_SENTINEL_MASTER    the name that the Sentinels know Redis by (default mymaster)
   FEATURE_PLATFORM_SECRETS_DIR              a folder of files, each named like a lower-case FEATURE_PLATFORM_ variable
   FEATURE_PLATFORM_TERMINATION_LOG          a file that gets the one-line summary (Kubernetes: /dev/termination-log)
 """
@@ -42,4 +43,9 @@ def connect(application_name: str, *, autocommit: bool = False) -> psycopg.Conne
         )
     except psycopg.OperationalError as error:
         where = f"{os.environ['PGHOST']}:{os.environ.get('PGPORT', '5432')}/{os.environ['PGDATABASE']}"
-        raise JobError(f"Postgres at {where} cannot be reached: {str(error).strip().splitlines()[-1]}") from error
+        raise JobError(f"Postgres at {where} cannot be reached: {_reason(error)}") from error
+
+
+def _reason(error: psycopg.Error) -> str:
+    # psycopg repeats host and port and adds hints on lines of their own; what comes after the last "failed" is why.
+    return " ".join(str(error).split()).rpartition(" failed: ")[2]

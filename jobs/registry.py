@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from jobs import postgres
+from jobs.current_rows import check_source
 from jobs.definitions import Definitions, resolve
 from jobs.errors import UsageError, VerificationError
 from jobs.feast_store import open_store
@@ -34,12 +36,21 @@ def apply_repository(settings: Settings, before_change: Callable[[], None]) -> D
         rehearsal = _with_file_registry(repository, Path(folder))
         _apply(rehearsal, contents)
         rehearsed = resolve(rehearsal)
+    _check_sources(rehearsed)
     before_change()
+    _keep_dates(store, contents)
     _apply(store, contents)
     definitions = resolve(store)
     if definitions != rehearsed:
         raise VerificationError("the registry does not hold what the repository defines; run apply again")
     return definitions
+
+
+def _check_sources(definitions: Definitions) -> None:
+    # Feast 0.67 takes a Postgres source at its word.
+    with postgres.connect("apply sources", autocommit=True) as connection:
+        for view in definitions.views:
+            check_source(connection, view)
 
 
 def _parse(repository: Path, project: str) -> "RepoContents":
@@ -61,6 +72,15 @@ def _parse(repository: Path, project: str) -> "RepoContents":
     if not contents.projects:
         contents.projects.append(Project(name=project))
     return contents
+
+
+def _keep_dates(store: "FeatureStore", contents: "RepoContents") -> None:
+    # Feast 0.67 compares a project's dates too: without them each apply would change the registry.
+    known = {project.name: project for project in store.registry.list_projects(allow_cache=False)}
+    for project in contents.projects:
+        if project.name in known:
+            project.created_timestamp = known[project.name].created_timestamp
+            project.last_updated_timestamp = known[project.name].last_updated_timestamp
 
 
 def _with_file_registry(repository: Path, folder: Path) -> "FeatureStore":

@@ -71,7 +71,7 @@ def run_job(
         signal.signal(signal.SIGTERM, previous)
     line = f"{job}: {summary}"
     print(line, flush=True)
-    _leave_termination_message(line)
+    _leave_termination_message(job, line)
     return exit_code
 
 
@@ -143,7 +143,11 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise Interrupted
 
 
-def _leave_termination_message(line: str) -> None:
+def _leave_termination_message(job: str, line: str) -> None:
     path = os.environ.get("FEATURE_PLATFORM_TERMINATION_LOG")
-    if path:
-        Path(path).write_bytes(line.encode()[:TERMINATION_MESSAGE_BYTES])
+    if not path:
+        return
+    try:
+        Path(path).write_text(line.encode()[:TERMINATION_MESSAGE_BYTES].decode(errors="ignore"))
+    except OSError as error:  # what the run did is done; the message is told elsewhere too
+        log_line(job, "no termination message", error=str(error))

@@ -75,7 +75,9 @@ def applied_database(
 
 
 @pytest.fixture
-def platform(applied_database: str, redis_client: redis.Redis, postgres_server: PostgresServer) -> Iterator[OfflineStore]:
+def platform(
+    applied_database: str, redis_client: redis.Redis, postgres_server: PostgresServer
+) -> Iterator[OfflineStore]:
     """An applied, empty platform: its offline store to fill by hand, and an empty Redis (fixture `redis_client`)."""
     with postgres_server.connect(applied_database) as opened:
         yield OfflineStore(opened)

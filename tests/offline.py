@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
-import redis
 from psycopg import sql
+
+from tests.bytes_redis import BytesRedis
 
 JANUARY = datetime(2024, 1, 31, tzinfo=UTC)
 FEBRUARY = datetime(2024, 2, 29, tzinfo=UTC)
@@ -36,7 +37,13 @@ class OfflineStore:
         self.connection = connection
 
     def snapshot(
-        self, user: str, as_of: datetime, created_at: datetime | None = None, *, tombstone: bool = False, **features: Any
+        self,
+        user: str,
+        as_of: datetime,
+        created_at: datetime | None = None,
+        *,
+        tombstone: bool = False,
+        **features: Any,
     ) -> None:
         """One row in each snapshot table; `features` replace the plausible ones. Known a day later by default."""
         for table, plausible in TABLES.items():
@@ -75,9 +82,9 @@ class OfflineStore:
         return self.connection.execute(query).fetchall()
 
 
-def dump(client: redis.Redis) -> dict[bytes, dict[bytes, bytes]]:
+def dump(client: BytesRedis) -> dict[bytes, dict[bytes, bytes]]:
     """Everything that Redis holds, the status's clock times apart."""
-    held = {key: dict(client.hgetall(key)) for key in client.scan_iter(count=1000)}  # type: ignore[arg-type]
+    held = {key: dict(client.hgetall(key)) for key in client.scan_iter(count=1000)}
     for key, fields in held.items():
         if key.endswith(b":status"):
             for view, text in fields.items():

@@ -1,5 +1,6 @@
 """`make demo`: from monthly exports to a served feature and a training set, on one machine, with one command."""
 
+import csv
 import fcntl
 import json
 import os
@@ -159,8 +160,8 @@ def _show_training_set(folder: Path) -> None:
 
 def _a_customer_of_today(platform: LocalPlatform) -> str:
     # The first customer of the last month: the golden one may have left by then.
-    with (OUTPUT / "training_set" / "training_df.csv").open() as rows:
-        candidates = dict.fromkeys(line.split(",", 1)[0] for line in islice(rows, 1, None))
+    with (OUTPUT / "training_set" / "training_df.csv").open(newline="") as rows:
+        candidates = dict.fromkeys(row["user_id"] for row in csv.DictReader(rows))
     for customer in candidates:
         if httpx.get(f"{platform.gateway_url}/features/{customer}", timeout=10.0).status_code == httpx.codes.OK:
             return customer

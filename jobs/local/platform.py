@@ -1,6 +1,7 @@
 """The whole platform as child processes: stores, jobs, gateway and feature server, sharing one environment."""
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -8,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+from psycopg import sql
 
+from jobs import roles
 from jobs.local.process import LOOPBACK, free_port, start_child, stop_child, wait_until
 from jobs.local.servers import PostgresServer, RedisServer
 
@@ -24,12 +27,16 @@ class JobOutcome:
 
 
 class LocalPlatform:
-    """Postgres and Redis, started at once, and what runs on them; `stop` ends everything."""
+    """Postgres and Redis, started at once, and what runs on them; `stop` ends everything.
+
+    Once `apply` has run, each job and the feature server connect as a login of their own, a member of their role alone.
+    """
 
     def __init__(self, folder: Path, logs: Path, repository: Path, project: str) -> None:
         self.logs = logs
         logs.mkdir(parents=True, exist_ok=True)
         self._children: list[subprocess.Popen[bytes]] = []
+        self._logins: dict[str, dict[str, str]] = {}
         self.postgres = PostgresServer(folder / "postgres")
         self.redis = RedisServer(folder / "redis")
         self.gateway_port, self.metrics_port, self.feature_server_port = free_port(), free_port(), free_port()
@@ -59,9 +66,11 @@ class LocalPlatform:
                 [sys.executable, "-m", f"jobs.{module}", *map(str, arguments)],
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=self.environment,
+                env=self._environment_of(module),
                 check=False,
             )
+        if module == "apply" and ended.returncode == 0 and not self._logins:
+            self._logins = {job: self._create_login(job) for job in roles.NEEDS}
         lines = ended.stdout.decode().strip().splitlines()
         return JobOutcome(ended.returncode, lines[-1] if lines else "")
 
@@ -81,7 +90,8 @@ class LocalPlatform:
     def start_feature_server(self) -> subprocess.Popen[bytes]:
         """Start Feast's feature server; `wait_for_feature_server` tells when it answers."""
         flags = ["--host", LOOPBACK, "--port", str(self.feature_server_port)]
-        return self._start("feature_server", [sys.executable, "-m", "jobs.feature_server", *flags], self.environment)
+        environment = self._environment_of("feature_server")
+        return self._start("feature_server", [sys.executable, "-m", "jobs.feature_server", *flags], environment)
 
     def wait_for_feature_server(self, child: subprocess.Popen[bytes]) -> None:
         """Return when the feature server answers."""
@@ -93,6 +103,19 @@ class LocalPlatform:
             stop_child(child)
         self.redis.stop()
         self.postgres.stop()
+
+    def _environment_of(self, job: str) -> dict[str, str]:
+        return {**self.environment, **self._logins.get(job, {})}
+
+    def _create_login(self, job: str) -> dict[str, str]:
+        """A login that is a member of the job's role; libpq's variables for it."""
+        user, password = f"local_{job}", secrets.token_urlsafe(12)
+        statement = sql.SQL("CREATE ROLE {} LOGIN PASSWORD {} IN ROLE {}").format(
+            sql.Identifier(user), sql.Literal(password), sql.Identifier(roles.role_of(job))
+        )
+        with self.postgres.connect() as connection:
+            connection.execute(statement)
+        return {"PGUSER": user, "PGPASSWORD": password}
 
     def _start(self, name: str, command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         child = start_child(command, log=self.logs / f"{name}.log", environment=environment)

@@ -29,6 +29,14 @@ def unprivileged_user() -> pwd.struct_passwd | None:
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
+def end_with_parent(parent: int) -> None:
+    """From now on the kernel ends this process when `parent`, which started it, ends in whatever way (Linux only)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it is gone already
+            os._exit(1)
+
+
 def reachable_copy(folder: Path, program: Path, user: pwd.struct_passwd | None) -> Path:
     """`program` (somewhere below `folder`) at a path that `user` can reach; a copy in /tmp if need be.
 
@@ -42,7 +50,10 @@ def reachable_copy(folder: Path, program: Path, user: pwd.struct_passwd | None) 
         shutil.copytree(folder, unfinished)
         for parent in (copy.parent, unfinished):
             parent.chmod(0o755)
-        unfinished.rename(copy)
+        try:
+            unfinished.rename(copy)
+        except OSError:  # another process was faster
+            shutil.rmtree(unfinished)
     return copy / program.relative_to(folder)
 
 
@@ -62,11 +73,7 @@ def start_child(
             os.setgroups([])
             os.setgid(user.pw_gid)
             os.setuid(user.pw_uid)
-        if sys.platform == "linux":
-            # After setuid, which clears it; and the parent may be gone already.
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)
+        end_with_parent(parent)  # after setuid, which clears it
 
     with log.open("ab") as output:
         return subprocess.Popen(

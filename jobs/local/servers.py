@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psycopg
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from jobs.local.process import (
     LOOPBACK,
@@ -23,6 +25,7 @@ from jobs.local.process import (
 )
 
 START_SECONDS = 60.0
+CONNECT_SECONDS = 10
 
 
 class MissingServerError(Exception):
@@ -108,8 +111,9 @@ class PostgresServer:
     def connect(self, database: str = "postgres") -> psycopg.Connection:
         """An autocommit connection as superuser."""
         return psycopg.connect(
-            host=self.host, port=self.port, dbname=database, user=self.user, password=self.password, autocommit=True
-        )
+            host=self.host, port=self.port, dbname=database, user=self.user, password=self.password, autocommit=True,
+            connect_timeout=CONNECT_SECONDS,
+        )  # fmt: skip
 
     def _initialise(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +176,10 @@ class RedisServer:
             stop_child(self._child)
 
     def _answers(self) -> bool:
-        client = redis.Redis(host=self.host, port=self.port, password=self.password)
+        # Asked again soon; and what answers on this port may be somebody else, who never does.
+        client = redis.Redis(
+            host=self.host, port=self.port, password=self.password, socket_timeout=1.0, retry=Retry(NoBackoff(), 0)
+        )
         try:
             return bool(client.ping())
         except redis.RedisError:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-import redis
 
 from jobs.local.servers import RedisServer
+from tests.bytes_redis import BytesRedis
 from tests.conftest import PROJECT
 from tests.faults.processes import start_materialize
 from tests.offline import FEBRUARY, JANUARY, TABLES, OfflineStore, dump
@@ -27,7 +27,8 @@ def fill(offline: OfflineStore, as_of: datetime, first: int, months_active: int)
         columns, slots = ", ".join(values), ", ".join(["%s"] * len(values))
         offline.connection.execute(
             f"""INSERT INTO offline.{table} (user_id, as_of, created_at, {columns})
-                SELECT 'customer-' || number, %s::timestamptz, %s::timestamptz, {slots} FROM generate_series(%s::int, %s::int) AS number""",
+                SELECT 'customer-' || number, %s::timestamptz, %s::timestamptz, {slots}
+                FROM generate_series(%s::int, %s::int) AS number""",
             [as_of, as_of, *values.values(), first, first + CUSTOMERS - 1],
         )
 
@@ -46,7 +47,7 @@ def run(*flags: str, log: Path | None = None) -> int | None:
     return process.exitcode
 
 
-def held(client: redis.Redis) -> dict[bytes, bytes]:
+def held(client: BytesRedis) -> dict[bytes, bytes]:
     """All that Redis holds, to be put back by `put_back`."""
     keys = list(client.scan_iter(count=1000))
     pipeline = client.pipeline(transaction=False)
@@ -55,16 +56,16 @@ def held(client: redis.Redis) -> dict[bytes, bytes]:
     return dict(zip(keys, pipeline.execute(), strict=True))
 
 
-def put_back(client: redis.Redis, state: dict[bytes, bytes]) -> None:
+def put_back(client: BytesRedis, state: dict[bytes, bytes]) -> None:
     client.flushall()
     pipeline = client.pipeline(transaction=False)
     for key, serialized in state.items():
-        pipeline.restore(key, 0, serialized)  # type: ignore[arg-type]
+        pipeline.restore(key, 0, serialized)
     pipeline.execute()
 
 
 def test_killed_at_thirty_random_moments_and_run_again_it_ends_in_the_same_bytes(
-    two_months: OfflineStore, redis_client: redis.Redis
+    two_months: OfflineStore, redis_client: BytesRedis
 ) -> None:
     assert run("--as-of", "2024-01-31") == 0
     january, january_state = dump(redis_client), held(redis_client)
@@ -88,7 +89,7 @@ def test_killed_at_thirty_random_moments_and_run_again_it_ends_in_the_same_bytes
 
 
 def test_two_at_once_with_different_instants_end_as_if_one_had_followed_the_other(
-    two_months: OfflineStore, redis_client: redis.Redis
+    two_months: OfflineStore, redis_client: BytesRedis
 ) -> None:
     assert run("--as-of", "2024-01-31") == 0
     january = dump(redis_client)
@@ -109,7 +110,7 @@ def test_two_at_once_with_different_instants_end_as_if_one_had_followed_the_othe
 
 
 def test_a_second_writer_that_does_not_want_to_wait_ends_with_75(
-    two_months: OfflineStore, redis_client: redis.Redis, tmp_path: Path
+    two_months: OfflineStore, redis_client: BytesRedis, tmp_path: Path
 ) -> None:
     with psycopg.connect("", autocommit=True) as other:
         from jobs.lock import WRITER_LOCK
@@ -121,14 +122,17 @@ def test_a_second_writer_that_does_not_want_to_wait_ends_with_75(
 
 
 def test_a_writer_whose_lock_connection_is_cut_stops_writing(
-    two_months: OfflineStore, redis_client: redis.Redis, tmp_path: Path
+    two_months: OfflineStore, redis_client: BytesRedis, tmp_path: Path
 ) -> None:
     for number in range(1, 9):  # enough to be in the middle of it when the connection is cut
         fill(two_months, FEBRUARY, number * CUSTOMERS * 2, months_active=2)
     process = start_materialize("--as-of", "2024-02-29", log=str(tmp_path / "log"))
     wait_for_keys(redis_client, CUSTOMERS)
-    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%%writer lock' AND datname = %s"
-    assert two_months.connection.execute(cut, [two_months.connection.info.dbname]).fetchall() == [(True,)]
+    cut = two_months.connection.execute(
+        """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+           WHERE application_name LIKE '%writer lock' AND datname = current_database()"""
+    )
+    assert cut.fetchall() == [(True,)]
     process.join(ENDS_WITHIN_SECONDS)
     assert process.exitcode == 1
     assert "writer lock was lost" in (tmp_path / "log").read_text()
@@ -139,7 +143,7 @@ def test_a_writer_whose_lock_connection_is_cut_stops_writing(
 
 
 def test_sigterm_ends_it_within_ten_seconds_and_the_ledger_says_so(
-    two_months: OfflineStore, redis_client: redis.Redis
+    two_months: OfflineStore, redis_client: BytesRedis
 ) -> None:
     for number in range(1, 9):
         fill(two_months, FEBRUARY, number * CUSTOMERS * 2, months_active=2)
@@ -152,7 +156,7 @@ def test_sigterm_ends_it_within_ten_seconds_and_the_ledger_says_so(
     assert not redis_client.exists(STATUS)
 
 
-def test_a_run_that_was_killed_is_marked_lost_by_the_next(two_months: OfflineStore, redis_client: redis.Redis) -> None:
+def test_a_run_that_was_killed_is_marked_lost_by_the_next(two_months: OfflineStore, redis_client: BytesRedis) -> None:
     process = start_materialize("--as-of", "2024-02-29")
     wait_for_keys(redis_client, 1)
     process.kill()
@@ -162,7 +166,7 @@ def test_a_run_that_was_killed_is_marked_lost_by_the_next(two_months: OfflineSto
 
 
 def test_a_redis_that_restarts_empty_in_the_middle_fails_the_run_and_the_next_is_whole(
-    two_months: OfflineStore, redis_client: redis.Redis, redis_server: RedisServer
+    two_months: OfflineStore, redis_client: BytesRedis, redis_server: RedisServer
 ) -> None:
     assert run("--as-of", "2024-02-29") == 0
     undisturbed = dump(redis_client)
@@ -178,7 +182,7 @@ def test_a_redis_that_restarts_empty_in_the_middle_fails_the_run_and_the_next_is
     assert dump(redis_client) == undisturbed
 
 
-def wait_for_keys(client: redis.Redis, count: int) -> None:
+def wait_for_keys(client: BytesRedis, count: int) -> None:
     deadline = time.monotonic() + ENDS_WITHIN_SECONDS
-    while client.dbsize() < count:  # type: ignore[operator]
+    while client.dbsize() < count:
         assert time.monotonic() < deadline, f"Redis never held {count} keys"

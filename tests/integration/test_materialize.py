@@ -1,17 +1,23 @@
 """What `materialize` promises of the online store, each seen in Redis itself."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 
 import pytest
-import redis
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jobs import materialize
+from jobs import materialize, postgres
+from jobs.current_rows import current_rows
+from jobs.definitions import resolve
+from jobs.feast_store import open_store
+from jobs.settings import load_settings
+from tests.bytes_redis import BytesRedis
 from tests.conftest import PROJECT
 from tests.offline import APRIL, FEBRUARY, JANUARY, MARCH, TABLES, OfflineStore, dump
 
@@ -22,7 +28,7 @@ def run(*flags: str) -> int:
     return materialize.main(list(flags))
 
 
-def online(client: redis.Redis, user: str, view: str, feature: str) -> object:
+def online(client: BytesRedis, user: str, view: str, feature: str) -> object:
     """The feature's value by Feast's own decoder; None for NULL, `absent` where the field was never written."""
     stored = client.hget(key_of(user), _mmh3(f"{view}:{feature}"))
     if stored is None:
@@ -32,11 +38,11 @@ def online(client: redis.Redis, user: str, view: str, feature: str) -> object:
     return None if kind is None else getattr(value, kind)
 
 
-def months_active(client: redis.Redis, user: str) -> object:
+def months_active(client: BytesRedis, user: str) -> object:
     return online(client, user, "subs_profile_fv", "months_active")
 
 
-def as_of_online(client: redis.Redis, user: str, view: str = "subs_profile_fv") -> str | None:
+def as_of_online(client: BytesRedis, user: str, view: str = "subs_profile_fv") -> str | None:
     stored = client.hget(key_of(user), f"_ts:{view}")
     return None if stored is None else Timestamp.FromString(stored).ToJsonString()
 
@@ -45,12 +51,12 @@ def key_of(user: str) -> bytes:
     return _redis_key(PROJECT, EntityKey(join_keys=["user_id"], entity_values=[Value(string_val=user)]))
 
 
-def watermark(client: redis.Redis, view: str = "subs_profile_fv") -> str:
+def watermark(client: BytesRedis, view: str = "subs_profile_fv") -> str:
     return str(json.loads(client.hget(STATUS, view) or b"{}")["watermark"])
 
 
 def test_an_empty_offline_store_is_bad_data_and_changes_nothing(
-    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+    platform: OfflineStore, redis_client: BytesRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run() == 3
     assert "holds no snapshot yet" in capsys.readouterr().out
@@ -58,7 +64,7 @@ def test_an_empty_offline_store_is_bad_data_and_changes_nothing(
 
 
 def test_a_view_without_a_current_row_fails_the_run_before_anything_changes(
-    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+    platform: OfflineStore, redis_client: BytesRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform.snapshot("a", JANUARY)
     platform.connection.execute("DELETE FROM offline.support_agg_90d_snapshots")
@@ -68,7 +74,7 @@ def test_a_view_without_a_current_row_fails_the_run_before_anything_changes(
 
 
 def test_an_instant_in_the_future_is_refused_also_with_rollback(
-    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+    platform: OfflineStore, redis_client: BytesRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform.snapshot("a", JANUARY)
     assert run("--as-of", "2999-01-31", "--rollback") == 2
@@ -80,12 +86,15 @@ def test_an_instant_in_the_future_is_refused_also_with_rollback(
     ("flags", "sentence"),
     [
         (("--as-of", "January"), "'January' is not an instant; write a date like 2024-01-31"),
-        (("--feature-view", "nobody_fv"), "--feature-view nobody_fv is not a feature view; there are payments_agg_90d_fv"),
+        (
+            ("--feature-view", "nobody_fv"),
+            "--feature-view nobody_fv is not a feature view; there are payments_agg_90d_fv",
+        ),
     ],
 )
 def test_a_wrong_flag_is_named_with_what_is_right(
     platform: OfflineStore,
-    redis_client: redis.Redis,
+    redis_client: BytesRedis,
     capsys: pytest.CaptureFixture[str],
     flags: tuple[str, ...],
     sentence: str,
@@ -96,7 +105,7 @@ def test_a_wrong_flag_is_named_with_what_is_right(
     assert dump(redis_client) == {}
 
 
-def test_the_newest_as_of_is_what_is_shown_by_default(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_the_newest_as_of_is_what_is_shown_by_default(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY, months_active=1)
     platform.snapshot("a", FEBRUARY, months_active=2)
     assert run() == 0
@@ -105,7 +114,7 @@ def test_the_newest_as_of_is_what_is_shown_by_default(platform: OfflineStore, re
     assert watermark(redis_client) == "2024-02-29T00:00:00Z"
 
 
-def test_values_and_nulls_are_what_postgres_holds(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_values_and_nulls_are_what_postgres_holds(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY, monthly_fee=29.85, plan_stream_tv=None, paperless_billing=False, net_service="No")
     assert run() == 0
     assert online(redis_client, "a", "subs_profile_fv", "monthly_fee") == 29.85
@@ -114,7 +123,7 @@ def test_values_and_nulls_are_what_postgres_holds(platform: OfflineStore, redis_
     assert online(redis_client, "a", "subs_profile_fv", "net_service") == "No"
 
 
-def test_a_correction_with_the_same_as_of_lands(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_a_correction_with_the_same_as_of_lands(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY, months_active=1)
     assert run() == 0
     platform.snapshot("a", JANUARY, JANUARY + timedelta(days=9), months_active=7)
@@ -123,7 +132,7 @@ def test_a_correction_with_the_same_as_of_lands(platform: OfflineStore, redis_cl
     assert as_of_online(redis_client, "a") == "2024-01-31T00:00:00Z"
 
 
-def test_a_tombstone_reads_as_no_row(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_a_tombstone_reads_as_no_row(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.many(["stays", "withdrawn", "never"], JANUARY, months_active=1)
     platform.many(["stays", "withdrawn"], FEBRUARY, months_active=2)
     assert run() == 0
@@ -136,7 +145,7 @@ def test_a_tombstone_reads_as_no_row(platform: OfflineStore, redis_client: redis
 
 
 def test_a_leaver_disappears_once_the_last_row_is_older_than_the_ttl(
-    platform: OfflineStore, redis_client: redis.Redis
+    platform: OfflineStore, redis_client: BytesRedis
 ) -> None:
     platform.many(["stays", "leaves"], JANUARY)
     platform.snapshot("stays", FEBRUARY)
@@ -148,7 +157,7 @@ def test_a_leaver_disappears_once_the_last_row_is_older_than_the_ttl(
     assert redis_client.exists(key_of("stays"))
 
 
-def test_a_row_exactly_as_old_as_the_ttl_is_still_current(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_a_row_exactly_as_old_as_the_ttl_is_still_current(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY)
     ttl_later = JANUARY + timedelta(days=45)
     assert run("--as-of", ttl_later.isoformat()) == 0
@@ -158,7 +167,7 @@ def test_a_row_exactly_as_old_as_the_ttl_is_still_current(platform: OfflineStore
 
 
 def test_an_earlier_instant_than_the_watermark_needs_rollback(
-    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+    platform: OfflineStore, redis_client: BytesRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform.snapshot("a", JANUARY, months_active=1)
     assert run() == 0
@@ -174,7 +183,7 @@ def test_an_earlier_instant_than_the_watermark_needs_rollback(
 
 
 def test_a_repeat_writes_nothing_and_says_so(
-    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+    platform: OfflineStore, redis_client: BytesRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform.many(["a", "b"], JANUARY)
     assert run() == 0
@@ -187,7 +196,7 @@ def test_a_repeat_writes_nothing_and_says_so(
     assert commands(redis_client, "hset") + commands(redis_client, "hdel") == writes + 1, "the status alone"
 
 
-def test_an_emptied_redis_is_whole_after_one_run(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_an_emptied_redis_is_whole_after_one_run(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.many(["a", "b"], JANUARY)
     assert run() == 0
     before = dump(redis_client)
@@ -197,7 +206,7 @@ def test_an_emptied_redis_is_whole_after_one_run(platform: OfflineStore, redis_c
     assert dump(redis_client) == before
 
 
-def test_what_is_missing_or_wrong_in_redis_is_mended(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_what_is_missing_or_wrong_in_redis_is_mended(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.many(["a", "b", "c"], JANUARY)
     assert run() == 0
     before = dump(redis_client)
@@ -209,7 +218,7 @@ def test_what_is_missing_or_wrong_in_redis_is_mended(platform: OfflineStore, red
     assert dump(redis_client) == before
 
 
-def test_only_the_named_views_are_materialized(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_only_the_named_views_are_materialized(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY)
     assert run("--feature-view", "subs_profile_fv") == 0
     assert months_active(redis_client, "a") == 1
@@ -218,7 +227,7 @@ def test_only_the_named_views_are_materialized(platform: OfflineStore, redis_cli
 
 
 def test_keys_of_other_projects_and_other_users_of_redis_are_left_alone(
-    platform: OfflineStore, redis_client: redis.Redis
+    platform: OfflineStore, redis_client: BytesRedis
 ) -> None:
     platform.snapshot("a", JANUARY)
     other = _redis_key("not" + PROJECT, EntityKey(join_keys=["user_id"], entity_values=[Value(string_val="z")]))
@@ -230,7 +239,7 @@ def test_keys_of_other_projects_and_other_users_of_redis_are_left_alone(
 
 
 def test_a_redis_that_cannot_hold_the_features_fails_the_run_and_nothing_claims_success(
-    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+    platform: OfflineStore, redis_client: BytesRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform.snapshot("a", JANUARY)
     redis_client.config_set("maxmemory", "1")
@@ -245,10 +254,10 @@ def test_a_redis_that_cannot_hold_the_features_fails_the_run_and_nothing_claims_
 
 
 def test_a_redis_that_drops_what_was_written_fails_the_verification_and_nothing_claims_success(
-    platform: OfflineStore, redis_client: redis.Redis, capsys: pytest.CaptureFixture[str]
+    platform: OfflineStore, redis_client: BytesRedis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     platform.many([f"customer-{number}" for number in range(1500)], JANUARY)
-    used = redis_client.info("memory")["used_memory"]  # type: ignore[index]
+    used = redis_client.info("memory")["used_memory"]
     redis_client.config_set("maxmemory-policy", "allkeys-random")
     redis_client.config_set("maxmemory", used + 200_000)
     try:
@@ -262,7 +271,7 @@ def test_a_redis_that_drops_what_was_written_fails_the_verification_and_nothing_
     assert run() == 0
 
 
-def test_the_ledger_tells_of_every_run(platform: OfflineStore, redis_client: redis.Redis) -> None:
+def test_the_ledger_tells_of_every_run(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY)
     assert run() == 0
     assert run("--as-of", "2999-01-01") == 2
@@ -272,10 +281,7 @@ def test_the_ledger_tells_of_every_run(platform: OfflineStore, redis_client: red
     assert refused[1:3] == ("failed", 2)
 
 
-def test_feasts_registry_learns_of_a_materialization_once(platform: OfflineStore, redis_client: redis.Redis) -> None:
-    from jobs.feast_store import open_store
-    from jobs.settings import load_settings
-
+def test_feasts_registry_learns_of_a_materialization_once(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY)
     assert run() == 0
     assert run() == 0
@@ -285,7 +291,7 @@ def test_feasts_registry_learns_of_a_materialization_once(platform: OfflineStore
 
 def test_a_termination_message_is_left_where_kubernetes_looks(
     platform: OfflineStore,
-    redis_client: redis.Redis,
+    redis_client: BytesRedis,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -297,13 +303,19 @@ def test_a_termination_message_is_left_where_kubernetes_looks(
     assert message.read_text() == capsys.readouterr().out.strip()
 
 
-def test_every_table_of_the_views_is_covered_by_these_tests(platform: OfflineStore) -> None:
-    tables = {name for (name,) in platform.connection.execute("SELECT table_name FROM information_schema.tables "
-              "WHERE table_schema = 'offline' AND table_name LIKE '%\\_agg\\_%' OR table_name LIKE 'subs%'")}  # fmt: skip
-    assert tables == set(TABLES)
+def test_the_tables_that_these_tests_fill_are_those_of_the_views(platform: OfflineStore) -> None:
+    assert {view.source for view in resolve(open_store(load_settings())).views} == set(TABLES)
 
 
-def commands(client: redis.Redis, name: str) -> int:
+def commands(client: BytesRedis, name: str) -> int:
     statistics = client.info("commandstats")
-    assert isinstance(statistics, dict)
     return int(statistics.get(f"cmdstat_{name}", {}).get("calls", 0))
+
+
+def test_a_source_may_be_a_query_with_percent_signs(platform: OfflineStore, redis_client: BytesRedis) -> None:
+    platform.many(["a1", "a2", "b1"], JANUARY)
+    view = resolve(open_store(load_settings())).views[0]
+    query = f"(SELECT * FROM {view.relation} WHERE user_id LIKE 'a%')"
+    with postgres.connect("test") as snapshot:
+        rows = chain.from_iterable(current_rows(snapshot, replace(view, relation=query), JANUARY))
+        assert [row[0] for row in rows] == ["a1", "a2"]

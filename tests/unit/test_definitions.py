@@ -1,0 +1,198 @@
+"""The definitions of a registry, resolved: what cannot be served is refused by name. Real Feast, a file as registry."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, RepoConfig, RequestSource, ValueType
+from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
+from feast.on_demand_feature_view import OnDemandFeatureView, on_demand_feature_view
+from feast.types import Array, Float32, Float64, Int64, Map, PrimitiveFeastType, String
+
+from jobs.definitions import Definitions, Feature, JoinKey, ServiceFeature, resolve
+from jobs.errors import UsageError
+
+USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
+SOURCE = PostgreSQLSource(
+    name="snapshots",
+    table="user_snapshots",
+    timestamp_field="as_of",
+    created_timestamp_column="created_at",
+    field_mapping={"fee_usd": "fee"},
+    tags={"tombstone_column": "gone"},
+)
+A_AND_FEE = (Field(name="a", dtype=Int64, description="the first"), Field(name="fee", dtype=Float64))
+Thing = Entity | FeatureView | OnDemandFeatureView | FeatureService
+
+
+def view(name: str = "profile", schema: Sequence[Field] = A_AND_FEE, **more: Any) -> FeatureView:
+    key = Field(name="user_id", dtype=String)
+    given: dict[str, Any] = {
+        "entities": [USER],
+        "ttl": timedelta(days=45),
+        "source": SOURCE,
+        "schema": [key, *schema],
+        **more,
+    }
+    return FeatureView(name=name, **given)
+
+
+def service(name: str, *features: Any, default: bool = True) -> FeatureService:
+    return FeatureService(name=name, features=list(features), tags={"default": "true"} if default else {})
+
+
+def on_demand(name: str, *sources: Any) -> OnDemandFeatureView:
+    def double(inputs: dict[str, list[int]]) -> dict[str, list[float]]:
+        return {"twice": [2.0 * value for value in inputs["a"]]}
+
+    decorate = on_demand_feature_view(
+        name=name, sources=list(sources), schema=[Field(name="twice", dtype=Float64)], mode="python"
+    )
+    made: OnDemandFeatureView = decorate(double)
+    return made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    unreached = {"type": "postgres", "host": "nowhere", "database": "none", "user": "nobody", "password": "none"}
+    return FeatureStore(
+        config=RepoConfig(
+            project="demo",
+            provider="local",
+            registry=str(tmp_path / "registry.db"),
+            offline_store=unreached,
+            online_store=None,
+            entity_key_serialization_version=3,
+        )
+    )
+
+
+def resolved(store: FeatureStore, *things: Thing) -> Definitions:
+    """What the registry resolves to once it holds these."""
+    for thing in (USER, *things):
+        if isinstance(thing, Entity):
+            store.registry.apply_entity(thing, store.project)
+        elif isinstance(thing, FeatureService):
+            store.registry.apply_feature_service(thing, store.project)
+        else:
+            store.registry.apply_feature_view(thing, store.project)
+    return resolve(store)
+
+
+def refusal(store: FeatureStore, *things: Thing) -> str:
+    with pytest.raises(UsageError) as refused:
+        resolved(store, *things)
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+def test_no_default_service_is_refused(store: FeatureStore) -> None:
+    sentence = refusal(store, view(), service("s", view(), default=False))
+    assert 'exactly one feature service must be tagged default: "true"' in sentence
+    assert sentence.endswith("found none")
+
+
+def test_two_default_services_are_refused_naming_both(store: FeatureStore) -> None:
+    assert refusal(store, view(), service("s", view()), service("t", view())).endswith("found s, t")
+
+
+def test_a_type_that_cannot_be_served_is_refused_naming_the_feature(store: FeatureStore) -> None:
+    odd = view(schema=[Field(name="settings", dtype=Map)])
+    sentence = refusal(store, odd, service("s", odd))
+    assert sentence.startswith("feature profile:settings has type MAP; types that can be served are BOOL, BOOL_LIST")
+
+
+def test_a_join_key_type_that_feast_cannot_look_up_is_refused(store: FeatureStore) -> None:
+    user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.FLOAT)
+    odd = FeatureView(name="profile", entities=[user], source=SOURCE, schema=[Field(name="user_id", dtype=Float32)])
+    sentence = refusal(store, user, odd, service("s", odd))
+    assert sentence.startswith(
+        "join key user_id of feature view profile has type FLOAT; Feast can look up BYTES, INT32"
+    )
+
+
+def test_a_service_that_renames_join_keys_is_refused(store: FeatureStore) -> None:
+    renamed = view().with_join_key_map({"user_id": "friend_id"})
+    assert refusal(store, view(), service("s", renamed)).startswith(
+        "feature service s renames the join keys of profile, which cannot be served"
+    )
+
+
+def test_an_on_demand_view_that_takes_request_data_is_refused(store: FeatureStore) -> None:
+    request = RequestSource(name="basket", schema=[Field(name="a", dtype=Int64)])
+    assert refusal(store, view(), on_demand("od", view()[["fee"]], request), service("s", view())).startswith(
+        "on-demand feature view od takes request data, which cannot be served"
+    )
+
+
+def test_a_service_over_a_view_that_is_not_online_is_refused(store: FeatureStore) -> None:
+    offline = view(online=False)
+    assert "feature service s uses feature view profile, which is not online" in refusal(
+        store, offline, service("s", offline)
+    )
+
+
+def test_an_on_demand_view_over_a_view_that_is_not_online_is_refused(store: FeatureStore) -> None:
+    offline = view("hidden", online=False)
+    assert "on-demand feature view od uses feature view hidden, which is not online" in refusal(
+        store, view(), offline, on_demand("od", offline), service("s", view())
+    )
+
+
+def test_two_features_of_one_name_in_a_service_are_refused(store: FeatureStore) -> None:
+    other = view("other", [Field(name="a", dtype=Int64)])
+    assert "feature service s has two features named a, of profile and of other" in refusal(
+        store, view(), other, service("s", view(), other)
+    )
+
+
+def test_a_service_without_features_is_refused(store: FeatureStore) -> None:
+    assert "feature service t has no features" in refusal(
+        store, view(), service("s", view()), service("t", default=False)
+    )
+
+
+def test_a_view_knows_its_table_columns_keys_and_types(store: FeatureStore) -> None:
+    (found,) = resolved(store, view(), service("s", view())).views
+    assert (found.relation, found.source) == ("user_snapshots", "snapshots")
+    assert (found.as_of_column, found.created_at_column, found.tombstone_column) == ("as_of", "created_at", "gone")
+    assert found.join_keys == (JoinKey("user_id", "user_id", "STRING"),)
+    assert found.features == (Feature("a", "a", "INT64", "the first", {}), Feature("fee", "fee_usd", "DOUBLE", "", {}))
+    assert found.ttl == timedelta(days=45)
+
+
+@pytest.mark.parametrize("ttl", [None, timedelta(0)])
+def test_no_ttl_means_for_ever(store: FeatureStore, ttl: timedelta | None) -> None:
+    (found,) = resolved(store, view(ttl=ttl), service("s", view(ttl=ttl))).views
+    assert found.ttl is None
+
+
+def test_a_view_without_entities_has_no_join_keys(store: FeatureStore) -> None:
+    world = FeatureView(name="world", entities=[], source=SOURCE, schema=[Field(name="a", dtype=Int64)])
+    world.entity_columns = [Field(name="__dummy_id", dtype=String)]  # as Feast infers it at apply
+    (found,) = resolved(store, world, service("s", world)).views
+    assert found.join_keys == ()
+
+
+@pytest.mark.parametrize("dtype", [Int64, Float64, String, Array(String), Array(Int64)])
+def test_scalars_and_lists_can_be_served(store: FeatureStore, dtype: PrimitiveFeastType | Array) -> None:
+    plain = view(schema=[Field(name="x", dtype=dtype)])
+    (found,) = resolved(store, plain, service("s", plain)).views
+    assert found.feature_types == {"x": dtype.to_value_type().name}
+
+
+def test_a_service_keeps_its_order_and_names_each_feature_in_full(store: FeatureStore) -> None:
+    usage = view("usage", [Field(name="hours", dtype=Float64)])
+    (found,) = resolved(store, view(), usage, service("s", usage, view()[["fee"]])).services
+    assert found.features == (
+        ServiceFeature("hours", "usage__hours", "usage", "hours"),
+        ServiceFeature("fee", "profile__fee", "profile", "fee"),
+    )
+
+
+def test_an_on_demand_view_knows_the_features_it_is_computed_from(store: FeatureStore) -> None:
+    (found,) = resolved(store, view(), on_demand("od", view()[["a"]]), service("s", view())).on_demand_views
+    assert found.inputs == ("profile:a",)
+    assert [(feature.name, feature.type) for feature in found.features] == [("twice", "DOUBLE")]
