@@ -1,0 +1,142 @@
+"""The bodies of answers, as JSON-like objects."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from api import instants
+from api.instants import SECOND
+from api.plan import Plan, ServiceFeature
+from api.reader import NULL_VALUE, PRESENT, Cell, Row
+from api.selection import Asked, Selection, Selector
+
+NEVER = instants.to_text(0)
+
+
+def one(selection: Selection, row: Row, metadata: bool) -> dict[str, Any]:
+    """The answer of GET /features/{id}."""
+    answer: dict[str, Any] = dict(row.keys)
+    answer["features"] = {asked.name: _plain(cell.value) for asked, cell in _pairs(selection, row)}
+    if metadata:
+        answer["metadata"] = {asked.name: _metadata(cell) for asked, cell in _pairs(selection, row)}
+    return answer
+
+
+def many(selection: Selection, rows: Sequence[Row], metadata: bool) -> dict[str, Any]:
+    """The answer of POST /features."""
+    return {"results": [{"found": row.known, **one(selection, row, metadata)} for row in rows]}
+
+
+def feast(
+    selection: Selection, rows: Sequence[Row], entities: Sequence[str], full_names: bool, with_views: bool
+) -> dict[str, Any]:
+    """The answer of POST /get-online-features: one result a column, the join keys first, as Feast orders them."""
+    names = [asked.full_name if full_names else asked.name for asked in selection.asked]
+    metadata: dict[str, Any] = {"feature_names": [*entities, *names]}
+    if with_views:
+        metadata["feature_view_metadata"] = [{"name": view} for view in selection.views]
+    keys = [_column([Cell(row.keys[name], PRESENT, None, None) for row in rows]) for name in entities]
+    features = [_column([row.cells[number] for row in rows]) for number in range(len(names))]
+    return {"results": keys + features, "metadata": metadata}
+
+
+def _column(cells: Sequence[Cell]) -> dict[str, Any]:
+    return {
+        "values": [_protobuf_json(cell.value) for cell in cells],
+        "statuses": [cell.status for cell in cells],
+        "event_timestamps": [NEVER if cell.as_of is None else instants.to_text(cell.as_of) for cell in cells],
+    }
+
+
+def _pairs(selection: Selection, row: Row) -> Iterator[tuple[Asked, Cell]]:
+    return zip(selection.asked, row.cells, strict=True)
+
+
+def _metadata(cell: Cell) -> dict[str, Any]:
+    no_number = cell.status == PRESENT and _plain(cell.value) is None
+    return {
+        "status": NULL_VALUE if no_number else cell.status,
+        "event_timestamp": None if cell.as_of is None else instants.to_text(cell.as_of),
+        "age": None if cell.age is None else seconds(cell.age),
+    }
+
+
+def seconds(nanoseconds: int) -> float:
+    """Seconds to the millisecond."""
+    return round(nanoseconds / SECOND, 3)
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinities: null. Feast's feature server sends them as text for on-demand features."""
+    return _each_float(value, lambda _: None)
+
+
+def _protobuf_json(value: Any) -> Any:
+    """NaN and the infinities as the texts of protobuf's JSON mapping, which Feast's feature server uses."""
+    return _each_float(value, lambda number: "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity")
+
+
+def _each_float(value: Any, replace: Callable[[float], Any]) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else replace(value)
+    if isinstance(value, list):
+        return [_each_float(item, replace) for item in value]
+    if isinstance(value, dict):
+        return {name: _each_float(item, replace) for name, item in value.items()}
+    return value
+
+
+def services(selector: Selector) -> dict[str, Any]:
+    """The answer of GET /feature-services."""
+    plan = selector.plan
+    return {
+        "default": plan.default_feature_service,
+        "feature_services": [_summary(selector, name) for name in sorted(plan.feature_services)],
+    }
+
+
+def service(selector: Selector, name: str) -> dict[str, Any]:
+    """The answer of GET /feature-services/{name}."""
+    features = selector.plan.feature_services[name].features
+    return {**_summary(selector, name), "features": [_feature(selector.plan, feature) for feature in features]}
+
+
+def _summary(selector: Selector, name: str) -> dict[str, Any]:
+    found = selector.plan.feature_services[name]
+    return {
+        "name": name,
+        "default": name == selector.plan.default_feature_service,
+        "description": found.description,
+        "owner": found.owner,
+        "tags": found.tags,
+        "join_keys": [{"name": key.name, "type": key.type} for key in selector.services[name].join_keys],
+        "features": [feature.name for feature in found.features],
+    }
+
+
+def _feature(plan: Plan, wanted: ServiceFeature) -> dict[str, Any]:
+    common = {
+        "name": wanted.name,
+        "reference": f"{wanted.feature_view}:{wanted.feature}",
+        "feature_view": wanted.feature_view,
+    }
+    computed = plan.on_demand_feature_views.get(wanted.feature_view)
+    if computed is not None:
+        on_demand = computed.features[wanted.feature]
+        return common | {
+            "type": on_demand.type,
+            "description": on_demand.description or computed.description,
+            "owner": computed.owner,
+            "tags": on_demand.tags,
+            "inputs": list(computed.inputs),
+        }
+    view = plan.feature_views[wanted.feature_view]
+    stored = view.features[wanted.feature]
+    return common | {
+        "type": stored.type,
+        "description": stored.description or view.description,
+        "owner": view.owner,
+        "tags": stored.tags,
+        "source": view.source,
+        "ttl_seconds": view.ttl_seconds,
+    }

@@ -1,0 +1,57 @@
+"""The FastAPI application."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import VERSION, openapi, problems, routes
+from api.edge import Edge
+from api.gateway import Gateway
+from api.settings import Settings
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """From the plan that is served now: the names of join keys and features are its own."""
+        plans = self.state.gateway.plans
+        return openapi.document(plans.selector if plans.ready else None)
+
+
+def create(settings: Settings) -> Edge:
+    """The gateway as an ASGI application; SettingsError for a Redis address that is none."""
+    gateway = Gateway(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with gateway.running():
+            yield
+
+    app = _App(title=openapi.TITLE, version=VERSION, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
+    app.state.gateway = gateway
+    for method, path, handler in routes.ROUTES:
+        # ":path" because an id may hold (percent-encoded) slashes.
+        app.add_route(path.replace("}", ":path}"), handler, [method], include_in_schema=False)
+    app.add_exception_handler(problems.Problem, _render)
+    app.add_exception_handler(HTTPException, _render_http)
+    return Edge(app, gateway)
+
+
+async def _render(_: Request, error: Exception) -> Response:
+    assert isinstance(error, problems.Problem)
+    return problems.render(error)
+
+
+async def _render_http(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        detail = f"This path does not take {request.method[:20]}."
+        return problems.render(problems.MethodNotAllowed(detail, error.headers))
+    if error.status_code == 404:
+        return problems.render(problems.NotFound("There is nothing at this path."))
+    raise error

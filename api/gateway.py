@@ -1,0 +1,93 @@
+"""The gateway's parts, wired together."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+from collections.abc import AsyncIterator, Sequence
+from time import perf_counter
+
+from api import redis_address
+from api.metrics import Metrics
+from api.on_demand import FeatureServer
+from api.online_store import HashRead, HashReply, OnlineStore, RedisStore
+from api.plan_watch import PlanWatch
+from api.problems import Unauthorized
+from api.reader import Reader
+from api.settings import Settings
+from api.status import MaterializationStatus
+
+
+class ApiKeys:
+    """Checks the header `Authorization: Bearer KEY`. Keys are known by their SHA-256 only; none at all: open."""
+
+    def __init__(self, hashes: Sequence[str]) -> None:
+        self._hashes = [bytes.fromhex(entry) for entry in hashes]
+
+    def check(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Return if a valid key is sent or none is asked for; Unauthorized otherwise."""
+        if not self._hashes:
+            return
+        scheme, _, key = next((value for name, value in headers if name == b"authorization"), b"").partition(b" ")
+        digest = hashlib.sha256(key.strip()).digest()
+        # Every hash is compared, so that the time does not tell which one fits.
+        fits = sum(hmac.compare_digest(digest, entry) for entry in self._hashes)
+        if scheme.lower() != b"bearer" or not fits:
+            raise Unauthorized
+
+
+class Gateway:
+    """All parts over one connection to Redis; nothing is connected before the first use."""
+
+    def __init__(self, settings: Settings, store: OnlineStore | None = None) -> None:
+        address = redis_address.parse(settings.redis_connection_string)
+        self.settings = settings
+        self.keys = ApiKeys(settings.api_key_hashes)
+        self.store: OnlineStore = store or RedisStore(address, settings.redis_type, settings.redis_sentinel_master)
+        self.status = MaterializationStatus(self.store, settings.project)
+        self.metrics = Metrics(self.status)
+        self.feature_server = FeatureServer(settings.feature_server_url)
+        self.plans = PlanWatch(self.store, self.status, settings.project)
+        self.reader = Reader(
+            _Timed(self.store, self.metrics),
+            self.status,
+            self.feature_server,
+            settings.project,
+            settings.freshness_reference,
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Looks for plans while it is open; closes every connection at its end."""
+        watch = asyncio.create_task(self.plans.run())
+        try:
+            yield
+        finally:
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+            await self.feature_server.close()
+            await self.store.close()
+
+
+class _Timed:
+    """An online store whose reads of features are measured."""
+
+    def __init__(self, store: OnlineStore, metrics: Metrics) -> None:
+        self._store, self._metrics = store, metrics
+
+    @property
+    def reached(self) -> bool:
+        return self._store.reached
+
+    async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
+        started = perf_counter()
+        try:
+            return await self._store.read(reads)
+        finally:
+            self._metrics.online_read.observe(perf_counter() - started)
+
+    async def hash(self, key: str) -> dict[bytes, bytes]:
+        return await self._store.hash(key)
+
+    async def close(self) -> None:
+        await self._store.close()

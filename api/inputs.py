@@ -1,0 +1,174 @@
+"""Reads what a caller sent, and refuses what is not as documented, by one clear sentence."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from api import entity_key, instants
+from api.entity_key import JoinKey
+from api.problems import InvalidRequest, NotFound, TooLarge
+from api.reader import KeyRow
+from api.selection import Selection
+
+MAX_ROWS = 1000
+MAX_BODY_BYTES = 4 * 1024 * 1024
+MAX_FEATURES = 1000
+_FEATURES_PARAMETERS = ("feature_service", "features", "metadata", "max_age")
+Model = TypeVar("Model", bound=BaseModel)
+Names = Annotated[list[str], Field(min_length=1, max_length=MAX_FEATURES)]
+
+
+class FeaturesQuery:
+    """The query of GET /features/{id}; `max_age` in nanoseconds."""
+
+    __slots__ = ("feature_service", "features", "max_age", "max_age_text", "metadata")
+
+    def __init__(self, query: bytes) -> None:
+        sent = parameters(query, _FEATURES_PARAMETERS)
+        self.feature_service = sent.get("feature_service")
+        self.features = sent["features"].split(",") if "features" in sent else None
+        if self.features is not None and len(self.features) > MAX_FEATURES:
+            raise InvalidRequest(f"features must name at most {MAX_FEATURES} features.")
+        self.metadata = sent.get("metadata", "false") == "true"
+        self.max_age_text = sent.get("max_age", "")
+        self.max_age = instants.duration(self.max_age_text)
+        if sent.get("metadata", "true") not in ("true", "false"):
+            raise InvalidRequest("metadata must be true or false.")
+        if "max_age" in sent and self.max_age is None:
+            raise InvalidRequest("max_age must be a whole number and a unit (s, m, h, d or w), such as 45d.")
+
+
+def parameters(query: bytes, known: Sequence[str] = ()) -> dict[str, str]:
+    """The query's parameters, each known, sent once and with a value."""
+    try:
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+    except ValueError:
+        raise InvalidRequest("The query string must be percent-encoded UTF-8.") from None
+    sent: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            takes = f"the known ones are {', '.join(known)}" if known else "this call takes none"
+            raise InvalidRequest(f"Query parameter {name[:100]!r} is unknown; {takes}.")
+        if name in sent or not value:
+            raise InvalidRequest(f"{name} must be sent once, with a value.")
+        sent[name] = value
+    return sent
+
+
+def last_segment(raw_path: bytes) -> str:
+    """All of the path behind the first segment, decoded: an id may hold percent-encoded slashes."""
+    segments = raw_path.split(b"/", 2)
+    if len(segments) < 3:
+        raise NotFound("There is nothing at this path.")
+    try:
+        return unquote_to_bytes(segments[2]).decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest("The path must be percent-encoded UTF-8.") from None
+
+
+class FeaturesBody(BaseModel):
+    """The body of POST /features."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    entities: dict[str, list[Any]]
+    feature_service: str | None = None
+    features: Names | None = None
+    metadata: bool = False
+
+
+class FeastBody(BaseModel):
+    """The body of POST /get-online-features. More fields than these are Feast's business and ignored, as Feast does."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    entities: dict[str, list[Any]]
+    feature_service: str | None = None
+    features: Annotated[list[str], Field(max_length=MAX_FEATURES)] = []
+    full_feature_names: bool = False
+    include_feature_view_version_metadata: bool = False
+
+
+async def body(request: Request, model: type[Model]) -> Model:
+    """The request's JSON body; TooLarge before it is parsed, InvalidRequest for anything but the model."""
+    try:
+        return model.model_validate(orjson.loads(await _limited(request)))
+    except orjson.JSONDecodeError:
+        raise InvalidRequest("The body must be JSON.") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=True, include_input=False)[0]
+        where = ".".join(["body", *map(str, first["loc"])])
+        raise InvalidRequest(f"{where} {_complaint(first['type'], model)}.") from None
+
+
+async def _limited(request: Request) -> bytes:
+    limit = f"The body must be at most {MAX_BODY_BYTES} bytes long."
+    length = request.headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+        raise TooLarge(limit)
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_BODY_BYTES:
+            raise TooLarge(limit)
+    return bytes(data)
+
+
+def _complaint(kind: str, model: type[BaseModel]) -> str:
+    sentences = {
+        "missing": "is missing",
+        "extra_forbidden": f"is unknown; the known ones are {', '.join(model.model_fields)}",
+        "list_type": "must be a list",
+        "dict_type": "must be an object",
+        "model_type": "must be an object",
+        "string_type": "must be text",
+        "bool_type": "must be true or false",
+        "too_short": "must not be empty",
+        "too_long": f"must hold at most {MAX_FEATURES} entries",
+    }
+    return sentences.get(kind, "is not as documented")
+
+
+def key_row(selection: Selection, text: str) -> KeyRow:
+    """The one join key of the selection, from the path."""
+    if len(selection.join_keys) != 1:
+        names = ", ".join(key.name for key in selection.join_keys) or "no join key"
+        raise InvalidRequest(f"These features are keyed by {names}: ask for them with POST /features.")
+    return {selection.join_keys[0].name: entity_key.parse(selection.join_keys[0], text)}
+
+
+def key_rows(selection: Selection, entities: dict[str, list[Any]], as_feast: bool = False) -> list[KeyRow]:
+    """One row per position of the entities' lists.
+
+    `as_feast` ignores lists that are no join key and takes numbers for text, as Feast's feature server does.
+    """
+    count = _count(entities)
+    keys = selection.join_keys
+    missing = [key.name for key in keys if key.name not in entities]
+    unknown = [name for name in entities if name not in {key.name for key in keys}]
+    if missing:
+        raise InvalidRequest(f"entities lacks the join key {missing[0]}.")
+    if unknown and not as_feast:
+        names = ", ".join(key.name for key in keys) or "none"
+        raise InvalidRequest(f"entities holds {unknown[0][:100]!r}; the join keys of these features are: {names}.")
+    columns = [[_value(key, sent, as_feast, row) for row, sent in enumerate(entities[key.name])] for key in keys]
+    return [{key.name: column[row] for key, column in zip(keys, columns, strict=True)} for row in range(count)]
+
+
+def _count(entities: dict[str, list[Any]]) -> int:
+    lengths = {len(values) for values in entities.values()} or {1}
+    if len(lengths) > 1:
+        raise InvalidRequest("The lists in entities must be equally long.")
+    count = lengths.pop()
+    if count > MAX_ROWS:
+        raise TooLarge(f"One call may ask for at most {MAX_ROWS} entities, not {count}.")
+    return count
+
+
+def _value(key: JoinKey, sent: Any, as_feast: bool, row: int) -> str | int:
+    try:
+        return entity_key.parse(key, sent, numbers_as_text=as_feast)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"entities.{key.name}[{row}]: {error.detail}") from None

@@ -1,0 +1,264 @@
+"""The OpenAPI document, made from the serving plan: join keys, services and features under their own names."""
+
+from typing import Any
+
+from api import VERSION, inputs
+from api.selection import Selector
+
+TITLE = "Feature gateway"
+_ABOUT = """Serves the features of one entity, or of many, as they were last materialized.
+
+Every feature has a status: PRESENT; NULL_VALUE (the source has no value: "does not apply" or "unknown");
+OUTSIDE_MAX_AGE (older than the feature view's ttl); NOT_FOUND (never written for this entity). The value is null
+unless the status is PRESENT. 64-bit integers keep all digits, bytes are base64, timestamps are seconds since 1970,
+NaN and the infinities are null with the status NULL_VALUE (texts in Feast's protocol). Instants are UTC, ages are
+seconds. Errors are RFC 9457 problems: `type` names the kind, `detail` says what to do."""
+_SCALARS = {"STRING": "string", "BOOL": "boolean", "DOUBLE": "number", "FLOAT": "number", "BYTES": "string"}
+_STATUSES = ["PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
+_PROBLEMS = {
+    "401": "An API key is asked for, and none of the valid ones was sent.",
+    "404": "Unknown: no feature view of the service holds a row of this entity.",
+    "412": "A feature is older than max_age.",
+    "413": f"More than {inputs.MAX_ROWS} entities, or a body above {inputs.MAX_BODY_BYTES} bytes.",
+    "422": "Something in the request is not as documented; `detail` names it.",
+    "503": "The online store or the feature server did not answer, or the features are not materialized yet. "
+    "Ask again after the seconds in Retry-After.",
+}
+Json = dict[str, Any]
+
+
+def document(selector: Selector | None) -> Json:
+    """OpenAPI 3.1; without a plan, join keys and features have placeholder names."""
+    names = _Names(selector)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": VERSION, "description": _ABOUT},
+        "paths": {
+            f"/features/{{{names.key}}}": {"get": _one(names)},
+            "/features": {"post": _many(names)},
+            "/get-online-features": {"post": _feast(names)},
+            "/feature-services": {"get": _services()},
+            "/feature-services/{name}": {"get": _service(names)},
+            "/status": {"get": _status()},
+            "/livez": {"get": _probe("Alive: the process answers", "alive")},
+            "/readyz": {"get": _ready()},
+            "/health": {"get": _probe("The same as /livez, for callers that look for ok", "ok")},
+        },
+        "components": {
+            "schemas": {"Problem": _PROBLEM, "Metadata": _METADATA},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Only if keys are set."}},
+        },
+    }
+
+
+class _Names:
+    """What the examples show: the default feature service and its join key."""
+
+    def __init__(self, selector: Selector | None) -> None:
+        self.service, self.key, self.features, self.references = (
+            "my_service",
+            "id",
+            {"my_feature": 1.5},
+            ["my_view:my_feature"],
+        )
+        self.keys = {"id": "STRING"}
+        self.services = [self.service]
+        if selector is not None:
+            self._take(selector)
+
+    def _take(self, selector: Selector) -> None:
+        self.service, self.services = selector.plan.default_feature_service, sorted(selector.services)
+        selection = selector.services[self.service]
+        self.keys = {key.name: key.type for key in selection.join_keys} or self.keys
+        self.key = next(iter(self.keys))
+        self.features = {asked.name: _example(_type(selector, asked.view, asked.feature)) for asked in selection.asked}
+        self.references = [asked.reference for asked in selection.asked[:2]]
+
+    @property
+    def id(self) -> Any:
+        return _example(self.keys[self.key])
+
+    @property
+    def entities(self) -> Json:
+        return {name: [_example(kind), _example(kind, 1)] for name, kind in self.keys.items()}
+
+    def row(self) -> Json:
+        return {name: _example(kind) for name, kind in self.keys.items()} | {"features": self.features}
+
+
+def _type(selector: Selector, view: str, feature: str) -> str:
+    plan = selector.plan
+    if view in plan.feature_views:
+        return plan.feature_views[view].features[feature].type
+    return plan.on_demand_feature_views[view].features[feature].type
+
+
+def _example(kind: str, number: int = 0) -> Any:
+    if kind.endswith(("_LIST", "_SET")):
+        return [_example(kind.rpartition("_")[0], number)]
+    scalars: Json = {"STRING": f"id-{number + 1}", "BOOL": True, "DOUBLE": 1.5, "FLOAT": 1.5, "BYTES": "AAE="}
+    return scalars.get(kind, number + 1)
+
+
+def _schema(kind: str) -> Json:
+    return {"type": _SCALARS.get(kind, "integer")}
+
+
+def _answers(example: Any, *problems: str, schema: Json | None = None) -> Json:
+    answers: Json = {
+        "200": {
+            "description": "Done",
+            "content": {"application/json": {"schema": schema or {"type": "object"}, "example": example}},
+        }
+    }
+    for code in problems:
+        answers[code] = {
+            "description": _PROBLEMS[code],
+            "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    return answers
+
+
+def _operation(name: str, summary: str, text: str, answers: Json, **more: Any) -> Json:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "description": text,
+        "security": [{}, {"key": []}],
+        "responses": answers,
+        **more,
+    }
+
+
+def _parameter(name: str, text: str, schema: Json, example: Any) -> Json:
+    return {"name": name, "in": "query", "description": text, "schema": schema, "example": example}
+
+
+def _one(names: _Names) -> Json:
+    key = {
+        "name": names.key,
+        "in": "path",
+        "required": True,
+        "description": "The entity's join key, percent-encoded (also its slashes), at most 1024 bytes.",
+        "schema": _schema(names.keys[names.key]),
+        "example": names.id,
+    }
+    service = {"type": "string", "enum": names.services}
+    parameters = [
+        key,
+        _parameter("feature_service", f"Default: {names.service}.", service, names.service),
+        _parameter(
+            "features",
+            "Only these: names out of the feature service, or any feature as view:feature, with commas between.",
+            {"type": "string"},
+            ",".join(names.references),
+        ),
+        _parameter("metadata", "Adds status, event_timestamp and age.", {"type": "boolean", "default": False}, True),
+        _parameter(
+            "max_age",
+            "Refuses (412) if any feature is older: a whole number and s, m, h, d or w.",
+            {"type": "string", "pattern": "^[0-9]{1,9}[smhdw]$"},
+            "45d",
+        ),
+    ]
+    text = "The features of one entity, by default those of the default feature service, with `metadata=true` also "
+    text += "what each value is worth."
+    metadata = dict.fromkeys(names.features, _METADATA["example"])
+    answers = _answers(names.row() | {"metadata": metadata}, "401", "404", "412", "422", "503")
+    return _operation("getFeatures", "Features of one entity", text, answers, parameters=parameters)
+
+
+def _body(properties: Json, required: list[str], example: Json) -> Json:
+    schema = {"type": "object", "properties": properties, "required": required}
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+
+
+def _entities(names: _Names) -> Json:
+    return {
+        "type": "object",
+        "description": f"One list per join key, equally long, at most {inputs.MAX_ROWS} entries.",
+        "properties": {name: {"type": "array", "items": _schema(kind)} for name, kind in names.keys.items()},
+    }
+
+
+def _many(names: _Names) -> Json:
+    properties = {
+        "entities": _entities(names),
+        "feature_service": {"type": "string", "enum": names.services},
+        "features": {"type": "array", "items": {"type": "string"}, "description": "Only these, as in GET."},
+        "metadata": {"type": "boolean", "default": False},
+    }
+    body = _body(properties, ["entities"], {"entities": names.entities, "feature_service": names.service})
+    answers = _answers({"results": [{"found": True, **names.row()}]}, "401", "413", "422", "503")
+    text = (
+        "One result for each row of the join keys, in the order asked. An unknown entity has `found: false` and nulls. "
+    )
+    text += "Feature services over several join keys are read by this call."
+    return _operation("getFeaturesOfMany", "Features of many entities", text, answers, requestBody=body)
+
+
+def _feast(names: _Names) -> Json:
+    properties = {
+        "entities": _entities(names),
+        "feature_service": {"type": "string", "enum": names.services},
+        "features": {"type": "array", "items": {"type": "string"}, "description": "view:feature references."},
+        "full_feature_names": {"type": "boolean", "default": False},
+    }
+    body = _body(properties, ["entities"], {"entities": names.entities, "features": names.references})
+    cell = {"values": [names.id], "statuses": ["PRESENT"], "event_timestamps": ["1970-01-01T00:00:00Z"]}
+    answers = _answers({"metadata": {"feature_names": [names.key]}, "results": [cell]}, "401", "413", "422", "503")
+    text = "The protocol of Feast's feature server: a Feast client with a remote online store works unchanged. "
+    text += "Other than there, unknown, null and stale values have their own status and time."
+    return _operation("getOnlineFeatures", "Feast's own protocol", text, answers, requestBody=body)
+
+
+def _services() -> Json:
+    answers = _answers({"default": "my_service", "feature_services": []}, "401", "422", "503")
+    return _operation("listFeatureServices", "What can be asked for", "All feature services, by name.", answers)
+
+
+def _service(names: _Names) -> Json:
+    name = {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "description": "The feature service.",
+        "schema": {"type": "string", "enum": names.services},
+        "example": names.service,
+    }
+    text = "Its join keys, and for each feature the type, description, owner, source and ttl in seconds."
+    answers = _answers({"name": names.service}, "401", "404", "422", "503")
+    return _operation("getFeatureService", "One feature service", text, answers, parameters=[name])
+
+
+def _status() -> Json:
+    text = "The watermark (the instant that is shown), its age and the last materialization of every feature view. "
+    text += "Answers also when the online store is away, with what was known last."
+    return _operation("getStatus", "Freshness", text, _answers({"online_store": "reachable"}, "401", "422"))
+
+
+def _probe(summary: str, word: str) -> Json:
+    return {"summary": summary, "operationId": f"probe_{word}", "responses": _answers({"status": word})}
+
+
+def _ready() -> Json:
+    return _probe("Ready: a plan is loaded and the online store was reached once", "ready") | {
+        "responses": _answers({"status": "ready"}, "503")
+    }
+
+
+_PROBLEM: Json = {
+    "type": "object",
+    "description": "RFC 9457",
+    "properties": {name: {"type": "string"} for name in ("type", "title", "detail")} | {"status": {"type": "integer"}},
+    "required": ["type", "title", "status", "detail"],
+}
+_METADATA: Json = {
+    "type": "object",
+    "properties": {
+        "status": {"type": "string", "enum": _STATUSES},
+        "event_timestamp": {"type": ["string", "null"], "format": "date-time", "description": "as_of of the value"},
+        "age": {"type": ["number", "null"], "description": "Seconds between event_timestamp and the reference."},
+    },
+    "example": {"status": "PRESENT", "event_timestamp": "2024-01-31T00:00:00Z", "age": 86400.0},
+}

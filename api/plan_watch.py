@@ -1,0 +1,73 @@
+"""Keeps the serving plan and the materialization status up to date, from Redis, every five seconds."""
+
+import asyncio
+import logging
+
+from api import instants, plan
+from api.online_store import OnlineStore
+from api.problems import NoPlan, OnlineStoreUnavailable
+from api.selection import Selector
+from api.status import MaterializationStatus
+
+logger = logging.getLogger("api.plan_watch")
+INTERVAL = 5.0
+# Until the first plan is there, and while Redis is away.
+IMPATIENT_INTERVAL = 0.25
+
+
+class PlanWatch:
+    """Holds the last good plan. A broken plan, or one of a newer format, is logged once and not served."""
+
+    def __init__(self, store: OnlineStore, status: MaterializationStatus, project: str) -> None:
+        self._store, self._status, self._project = store, status, project
+        self._key = f"feature-platform:{project}:plan"
+        self._rejected = ""
+        self._selector: Selector | None = None
+        self.version = ""
+        self.loaded_at = 0
+
+    @property
+    def ready(self) -> bool:
+        """A plan is loaded and Redis was reached once: it stays true when Redis fails later."""
+        return self._selector is not None
+
+    @property
+    def selector(self) -> Selector:
+        """NoPlan until there is one."""
+        if self._selector is None:
+            raise NoPlan("No serving plan has been read from the online store yet.")
+        return self._selector
+
+    async def run(self) -> None:
+        """Refresh until cancelled."""
+        task = asyncio.current_task()
+        assert task is not None
+        while True:
+            pause = INTERVAL if await self.refresh() else IMPATIENT_INTERVAL
+            # redis-py loses a cancellation that comes while it closes a refused connection.
+            if task.cancelling():
+                return
+            await asyncio.sleep(pause)
+
+    async def refresh(self) -> bool:
+        """Looks once; False if it should look again soon."""
+        try:
+            [[version]] = await self._store.read([(self._key.encode(), [b"version"])])
+            if version is not None and version.decode("utf-8", "replace") not in (self.version, self._rejected):
+                await self._load()
+            await self._status.refresh()
+        except OnlineStoreUnavailable:
+            return False
+        return self.ready
+
+    async def _load(self) -> None:
+        [[version, document]] = await self._store.read([(self._key.encode(), [b"version", b"json"])])
+        name = (version or b"").decode("utf-8", "replace")
+        try:
+            selector = Selector(plan.parse(document or b"", name, self._project))
+        except plan.PlanRejected as error:
+            self._rejected = name
+            logger.error("plan_rejected", extra={"fields": {"version": name, "reason": str(error)}})
+            return
+        self._selector, self.version, self.loaded_at, self._rejected = selector, name, instants.now(), ""
+        logger.info("plan_loaded", extra={"fields": {"version": name}})

@@ -1,0 +1,129 @@
+"""Everything that can go wrong with a request: each error a class with a status, rendered in one place (RFC 9457)."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import orjson
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer that is no success. `detail` is one sentence for the caller, without secrets and internals."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    code: ClassVar[str] = "internal-error"
+
+    def __init__(self, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+class BadRequest(Problem):
+    """No HTTP request at all."""
+
+    status, title, code = 400, "Bad request", "bad-request"
+
+
+class Unauthorized(Problem):
+    """API keys are set and none of them was sent."""
+
+    status, title, code = 401, "API key missing or wrong", "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Send a valid API key in the header 'Authorization: Bearer KEY'.",
+            {"WWW-Authenticate": 'Bearer realm="feature-gateway"'},
+        )
+
+
+class UnknownEntity(Problem):
+    """No view of the asked features holds a row of the entity."""
+
+    status, title, code = 404, "Unknown entity", "unknown-entity"
+
+
+class NotFound(Problem):
+    """No such path or resource."""
+
+    status, title, code = 404, "Not found", "not-found"
+
+
+class MethodNotAllowed(Problem):
+    """The path takes other methods."""
+
+    status, title, code = 405, "Method not allowed", "method-not-allowed"
+
+
+class TooOld(Problem):
+    """A value is older than the caller allows."""
+
+    status, title, code = 412, "Older than max_age", "too-old"
+
+
+class TooLarge(Problem):
+    """More than one call may ask for."""
+
+    status, title, code = 413, "Request too large", "too-large"
+
+
+class InvalidRequest(Problem):
+    """The request is not as documented."""
+
+    status, title, code = 422, "Invalid request", "invalid-request"
+
+
+class Internal(Problem):
+    """Something that is the platform's fault and that a retry does not help."""
+
+
+class Unavailable(Problem):
+    """A retry may help: answers with Retry-After, in seconds."""
+
+    status, title, code = 503, "Unavailable", "unavailable"
+    retry_after: ClassVar[int] = 1
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, {"Retry-After": str(self.retry_after)})
+
+
+class OnlineStoreUnavailable(Unavailable):
+    """Redis is away or slow."""
+
+    title, code = "Online store unavailable", "online-store-unavailable"
+
+
+class NotMaterialized(Unavailable):
+    """A view was never materialized, or Redis was emptied."""
+
+    title, code, retry_after = "Not materialized yet", "not-materialized", 5
+
+
+class NoPlan(Unavailable):
+    """No serving plan was read yet."""
+
+    title, code, retry_after = "No serving plan yet", "no-serving-plan", 5
+
+
+class FeatureServerUnavailable(Unavailable):
+    """Feast's feature server is needed and away or slow."""
+
+    title, code = "Feature server unavailable", "feature-server-unavailable"
+
+
+def body(problem: Problem) -> dict[str, object]:
+    """Build the problem document."""
+    return {
+        "type": f"urn:feature-platform:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+    }
+
+
+def render(problem: Problem) -> Response:
+    """Build the answer."""
+    return Response(orjson.dumps(body(problem)), problem.status, problem.headers, MEDIA_TYPE)

@@ -1,0 +1,141 @@
+"""From a selection and rows of join keys to values and statuses: the whole meaning of a read."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from api import instants, value
+from api.on_demand import FeatureServer
+from api.online_store import AWAY, DEADLINE, PART, HashReply, OnlineStore
+from api.problems import Internal, OnlineStoreUnavailable
+from api.selection import Asked, Selection, Stored
+from api.status import MaterializationStatus, ViewStatus
+
+PRESENT, NULL_VALUE, OUTSIDE_MAX_AGE, NOT_FOUND = "PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_FOUND"
+_SEVERITY = {PRESENT: 0, NULL_VALUE: 1, OUTSIDE_MAX_AGE: 2, NOT_FOUND: 3}
+KeyRow = dict[str, str | int]
+
+
+class Cell(NamedTuple):
+    """One feature of one entity. `as_of` and `age` in nanoseconds, None if the view holds nothing for the entity."""
+
+    value: Any
+    status: str
+    as_of: int | None
+    age: int | None
+
+
+@dataclass(slots=True)
+class Row:
+    """One entity's answer, a cell for each asked feature. Known: some view of the selection holds a row for it."""
+
+    keys: KeyRow
+    known: bool
+    cells: list[Cell] = field(default_factory=list)
+
+
+class Reader:
+    """Reads features. `freshness_reference`: ages are counted from the clock, or from each view's watermark."""
+
+    def __init__(
+        self,
+        store: OnlineStore,
+        status: MaterializationStatus,
+        feature_server: FeatureServer,
+        project: str,
+        freshness_reference: Literal["now", "watermark"],
+        clock: Callable[[], int] = instants.now,
+    ) -> None:
+        self._store, self._status, self._feature_server = store, status, feature_server
+        self._project = project.encode()
+        self._from_watermark = freshness_reference == "watermark"
+        self._clock = clock
+
+    async def read(self, selection: Selection, rows: Sequence[KeyRow]) -> list[Row]:
+        """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable."""
+        parts = -(-len(rows) // PART) or 1
+        try:
+            async with asyncio.timeout(DEADLINE * parts):
+                answered = await self._stored(selection, rows)
+        except TimeoutError:
+            raise OnlineStoreUnavailable(AWAY) from None
+        if selection.on_demand:
+            await self._feature_server.fill(selection, answered)
+        return answered
+
+    async def _stored(self, selection: Selection, rows: Sequence[KeyRow]) -> list[Row]:
+        answered = await self._evaluated(selection, rows)
+        if all(row.known for row in answered):
+            return answered
+        # An emptied Redis knows nobody either, which only the status tells, if it is read after the rows. If it changed
+        # meanwhile, so may have the rows.
+        if await self._status.refresh():
+            answered = await self._evaluated(selection, rows)
+        await self._status.require(selection.views)
+        return answered
+
+    async def _evaluated(self, selection: Selection, rows: Sequence[KeyRow]) -> list[Row]:
+        views = await self._status.require(selection.views)
+        width = len(selection.groups)
+        replies = await self._store.read(
+            [
+                (key, group.fields)
+                for row in rows
+                for key, group in zip(selection.keys(row, self._project), selection.groups, strict=True)
+            ]
+        )
+        references = self._references(selection.views, views)
+        return [
+            evaluate(selection, row, replies[number * width : (number + 1) * width], references)
+            for number, row in enumerate(rows)
+        ]
+
+    def _references(self, names: Sequence[str], views: Mapping[str, ViewStatus]) -> Mapping[str, int]:
+        """The instant from which the age of each view's values is counted."""
+        if self._from_watermark:
+            return {name: views[name].watermark for name in names}
+        return dict.fromkeys(names, self._clock())
+
+
+def evaluate(selection: Selection, keys: KeyRow, replies: Sequence[HashReply], references: Mapping[str, int]) -> Row:
+    """The row that the replies (one a group of the selection) hold. On-demand cells have a status and no value yet."""
+    cells = [
+        _computed(asked, replies, references) if asked.on_demand else _stored(asked.sources[0], replies, references)
+        for asked in selection.asked
+    ]
+    return Row(keys, _known(selection, replies), cells)
+
+
+def _known(selection: Selection, replies: Sequence[HashReply]) -> bool:
+    """A view without join keys holds one row for everybody and says nothing about an entity."""
+    pairs = list(zip(selection.groups, replies, strict=True))
+    own = [pair for pair in pairs if not pair[0].entity_less] or pairs
+    return any(reply[position] is not None for group, reply in own for position in group.timestamp_positions.values())
+
+
+def _stored(source: Stored, replies: Sequence[HashReply], references: Mapping[str, int]) -> Cell:
+    reply = replies[source.group]
+    timestamp, data = reply[source.timestamp_position], reply[source.position]
+    if timestamp is None:
+        return Cell(None, NOT_FOUND, None, None)
+    try:
+        as_of = value.decode_timestamp(timestamp)
+        age = max(0, references[source.view] - as_of)
+        if data is None:
+            return Cell(None, NOT_FOUND, as_of, age)
+        if source.ttl is not None and age > source.ttl:
+            return Cell(None, OUTSIDE_MAX_AGE, as_of, age)
+        decoded = value.decode(data)
+    except value.MalformedValue:
+        raise Internal(f"The online store holds bytes for {source.view}:{source.feature} that are no value.") from None
+    return Cell(decoded, NULL_VALUE if decoded is None else PRESENT, as_of, age)
+
+
+def _computed(asked: Asked, replies: Sequence[HashReply], references: Mapping[str, int]) -> Cell:
+    """The worst input's status; as old as its oldest input."""
+    inputs = [_stored(source, replies, references) for source in asked.sources]
+    status = max((cell.status for cell in inputs), key=_SEVERITY.__getitem__, default=PRESENT)
+    as_of = min((cell.as_of for cell in inputs if cell.as_of is not None), default=None)
+    age = max((cell.age for cell in inputs if cell.age is not None), default=None)
+    return Cell(None, status, as_of, age)

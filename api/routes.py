@@ -1,0 +1,195 @@
+"""Every call of the gateway."""
+
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api import answers, inputs, instants
+from api.gateway import Gateway
+from api.problems import InvalidRequest, NotFound, OnlineStoreUnavailable, TooOld, UnknownEntity
+from api.reader import Cell, Row
+from api.selection import Selection
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content), media_type="application/json")
+
+
+def _gateway(request: Request) -> Gateway:
+    gateway: Gateway = request.app.state.gateway
+    return gateway
+
+
+async def _read(request: Request, selection: Selection, rows: list[dict[str, str | int]]) -> list[Row]:
+    gateway = _gateway(request)
+    answered = await gateway.reader.read(selection, rows)
+    gateway.metrics.values(selection, answered)
+    return answered
+
+
+async def one(request: Request) -> Response:
+    """GET /features/{id}"""
+    query = inputs.FeaturesQuery(request.scope["query_string"])
+    text = inputs.last_segment(request.scope["raw_path"])
+    selection = _gateway(request).plans.selector.resolve(query.feature_service, query.features)
+    keys = inputs.key_row(selection, text)
+    [row] = await _read(request, selection, [keys])
+    if not row.known:
+        [(name, value)] = keys.items()
+        raise UnknownEntity(f"The online store holds no features of {name} {str(value)[:200]!r}.")
+    if query.max_age is not None:
+        _refuse_older(selection, row, query.max_age, query.max_age_text)
+    return _json(answers.one(selection, row, query.metadata))
+
+
+def _refuse_older(selection: Selection, row: Row, max_age: int, text: str) -> None:
+    def age(cell: Cell) -> int:
+        return -1 if cell.age is None else cell.age
+
+    asked, oldest = max(zip(selection.asked, row.cells, strict=True), key=lambda pair: age(pair[1]))
+    if age(oldest) > max_age:
+        raise TooOld(f"{asked.reference} is {answers.seconds(age(oldest))} s old, more than the max_age of {text}.")
+
+
+async def many(request: Request) -> Response:
+    """POST /features"""
+    inputs.parameters(request.scope["query_string"])
+    body = await inputs.body(request, inputs.FeaturesBody)
+    selection = _gateway(request).plans.selector.resolve(body.feature_service, body.features)
+    rows = await _read(request, selection, inputs.key_rows(selection, body.entities))
+    return _json(answers.many(selection, rows, body.metadata))
+
+
+async def feast(request: Request) -> Response:
+    """POST /get-online-features"""
+    body = await inputs.body(request, inputs.FeastBody)
+    if not (body.feature_service or body.features):
+        raise InvalidRequest("Either feature_service or features must be given.")
+    if not body.feature_service and any(":" not in reference for reference in body.features):
+        raise InvalidRequest("features must hold references of the form view:feature.")
+    selector = _gateway(request).plans.selector
+    features = None if body.feature_service else body.features
+    selection = selector.resolve(body.feature_service or None, features, body.full_feature_names)
+    rows = await _read(request, selection, inputs.key_rows(selection, body.entities, as_feast=True))
+    keys = {key.name for key in selection.join_keys}
+    entities = [name for name in body.entities if name in keys]
+    with_views = body.include_feature_view_version_metadata
+    return _json(answers.feast(selection, rows, entities, body.full_feature_names, with_views))
+
+
+async def services(request: Request) -> Response:
+    """GET /feature-services"""
+    inputs.parameters(request.scope["query_string"])
+    return _json(answers.services(_gateway(request).plans.selector))
+
+
+async def service(request: Request) -> Response:
+    """GET /feature-services/{name}"""
+    inputs.parameters(request.scope["query_string"])
+    name, selector = inputs.last_segment(request.scope["raw_path"]), _gateway(request).plans.selector
+    if name not in selector.services:
+        known = ", ".join(sorted(selector.services))
+        raise NotFound(f"Feature service {name[:100]!r} is unknown; the known ones are {known}.")
+    return _json(answers.service(selector, name))
+
+
+async def status(request: Request) -> Response:
+    """GET /status: also when Redis is away, with what was known last."""
+    inputs.parameters(request.scope["query_string"])
+    gateway = _gateway(request)
+    with contextlib.suppress(OnlineStoreUnavailable):
+        await gateway.status.refresh()
+    return _json(_status(gateway))
+
+
+def _status(gateway: Gateway) -> dict[str, Any]:
+    plans = gateway.plans
+    selector = plans.selector if plans.ready else None
+    return {
+        "online_store": "reachable" if gateway.store.reached else "unreachable",
+        "freshness_reference": gateway.settings.freshness_reference,
+        "plan": selector and {"version": plans.version, "loaded_at": instants.to_text(plans.loaded_at)},
+        "feature_services": {
+            name: {"watermark": _watermark(gateway, selection)}
+            for name, selection in (selector.services.items() if selector else ())
+        },
+        "feature_views": {
+            name: _view(gateway, name, view.ttl_seconds)
+            for name, view in (selector.plan.feature_views.items() if selector else ())
+        },
+    }
+
+
+def _watermark(gateway: Gateway, selection: Selection) -> str | None:
+    """The least of the views' watermarks; None until each view was materialized."""
+    known = gateway.status.views
+    if not selection.views or any(view not in known for view in selection.views):
+        return None
+    return instants.to_text(min(known[view].watermark for view in selection.views))
+
+
+def _view(gateway: Gateway, name: str, ttl_seconds: float | None) -> dict[str, Any]:
+    found = gateway.status.views.get(name)
+    if found is None:
+        return {"materialized": False, "ttl_seconds": ttl_seconds}
+    age = answers.seconds(max(0, instants.now() - found.watermark))
+    return {
+        "materialized": True,
+        "watermark": instants.to_text(found.watermark),
+        "age": age,
+        "ttl_seconds": ttl_seconds,
+        "fresh": ttl_seconds is None or age <= ttl_seconds,
+        "rows": found.rows,
+        "started_at": instants.to_text(found.started_at),
+        "finished_at": instants.to_text(found.finished_at),
+    }
+
+
+async def alive(_: Request) -> Response:
+    """GET /livez"""
+    return _json({"status": "alive"})
+
+
+async def ready(request: Request) -> Response:
+    """GET /readyz: NoPlan until a plan was loaded, which also means that Redis was reached."""
+    _ = _gateway(request).plans.selector
+    return _json({"status": "ready"})
+
+
+async def health(_: Request) -> Response:
+    """GET /health"""
+    return _json({"status": "ok"})
+
+
+# (method, path, handler). The metrics' route labels are these paths.
+ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", "/features/{id}", one),
+    ("POST", "/features", many),
+    ("POST", "/get-online-features", feast),
+    ("GET", "/feature-services", services),
+    ("GET", "/feature-services/{name}", service),
+    ("GET", "/status", status),
+    ("GET", "/livez", alive),
+    ("GET", "/readyz", ready),
+    ("GET", "/health", health),
+)
+PROBES = frozenset({"/livez", "/readyz", "/health"})
+_TEMPLATES = {path: path for _, path, _ in ROUTES if "{" not in path} | {
+    "/docs": "/docs",
+    "/openapi.json": "/openapi.json",
+}
+
+
+def template(path: str) -> str:
+    """The route that a path belongs to: one of a dozen texts."""
+    if path.startswith("/features/"):
+        return "/features/{id}"
+    if path.startswith("/feature-services/"):
+        return "/feature-services/{name}"
+    return _TEMPLATES.get(path, "unmatched")

@@ -1,0 +1,153 @@
+"""The kinds of Redis that the gateway reads from: with ACL users, behind Sentinel, and as a cluster."""
+
+import asyncio
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.cluster import RedisCluster
+
+from api.gateway import Gateway
+from jobs.local.servers import find_redis
+from jobs.process import LOOPBACK, free_port, start_child, stop_child
+from tests import gateway_support as support
+from tests.gateway_support import refused
+
+
+class Child:
+    """A Redis server with arguments of its own."""
+
+    def __init__(self, folder: Path, *arguments: str, configuration: str = "") -> None:
+        self.port = free_port()
+        folder.mkdir()
+        (folder / "redis.conf").write_text(configuration)
+        options = ["--bind", LOOPBACK, "--port", str(self.port), "--save", "", "--dir", str(folder), *arguments]
+        program = find_redis().path
+        self.process: subprocess.Popen[bytes] = start_child(
+            [program, str(folder / "redis.conf"), *options], log=folder / "log"
+        )
+        self.client = redis.Redis(host=LOOPBACK, port=self.port)
+        support.wait_for(self._answers)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(redis.ConnectionError):
+            return bool(self.client.ping())
+        return False
+
+    @property
+    def address(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    def stop(self) -> None:
+        stop_child(self.process)
+
+
+@pytest.fixture
+def children(tmp_path: Path) -> Iterator[Any]:
+    started: list[Child] = []
+
+    def start(*arguments: str, configuration: str = "") -> Child:
+        started.append(Child(tmp_path / f"redis-{len(started)}", *arguments, configuration=configuration))
+        return started[-1]
+
+    yield start
+    for child in started:
+        child.stop()
+
+
+def environment(address: str, kind: str) -> dict[str, str]:
+    return {"FEATURE_PLATFORM_REDIS_CONNECTION_STRING": address, "FEATURE_PLATFORM_REDIS_TYPE": kind}
+
+
+def test_two_commands_are_all_that_its_redis_user_needs(
+    redis_client: redis.Redis, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    support.seed(redis_client)
+    redis_client.execute_command("ACL", "SETUSER", "gateway", "on", ">0123", "~*", "-@all", "+hmget", "+hgetall")
+    address = f"{redis_server.host}:{redis_server.port},username=gateway,password="
+    monkeypatch.setenv(support.CONNECTION, f"{address}0123")
+    with support.in_process() as http:
+        assert http.get("/features/u1").json()["features"]["devices"] == 2
+        assert len(http.post("/features", json={"entities": {"user_id": ["u1", "u2"]}}).json()["results"]) == 2
+    monkeypatch.setenv(support.CONNECTION, f"{address}wrong")
+    with support.in_process(wait=False) as http:
+        refused(http.get("/readyz"), 503)
+    redis_client.execute_command("ACL", "DELUSER", "gateway")
+
+
+def test_it_stops_at_any_moment_while_redis_refuses_its_password(
+    redis_client: redis.Redis, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(support.CONNECTION, f"{redis_server.host}:{redis_server.port},password=wrong")
+
+    async def start_and_stop(turns: int) -> None:
+        async with Gateway(support.settings()).running():
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    async def at_many_moments() -> None:
+        for turns in range(100):
+            await asyncio.wait_for(start_and_stop(turns % 50), 5)
+
+    asyncio.run(at_many_moments())
+
+
+def test_another_database_is_read_when_the_address_names_it(
+    redis_client: redis.Redis, redis_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    third = redis.Redis(host=redis_server.host, port=redis_server.port, password=redis_server.password, db=3)
+    support.seed(third)
+    monkeypatch.setenv(support.CONNECTION, f"{redis_server.connection_string},db=3")
+    with support.in_process() as http:
+        assert http.get("/features/u1").status_code == 200
+
+
+def test_a_cluster_is_read(children: Any, tmp_path: Path) -> None:
+    nodes = [children("--cluster-enabled", "yes") for _ in range(2)]
+    for number, node in enumerate(nodes):
+        node.client.execute_command("CLUSTER", "ADDSLOTS", *range(number * 8192, (number + 1) * 8192))
+    nodes[0].client.execute_command("CLUSTER", "MEET", LOOPBACK, nodes[1].port)
+    for node in nodes:
+        support.wait_for(partial(_is_whole, node))
+    cluster: Any = RedisCluster(host=LOOPBACK, port=nodes[0].port)
+    support.seed(cluster)
+    users = [f"user-{number}" for number in range(50)]
+    for user in users:
+        support.write(cluster, "usage", support.user(user), support.USAGE)
+    assert all(node.client.dbsize() > 10 for node in nodes)
+    with support.gateway_process(tmp_path / "log", **environment(nodes[0].address, "redis_cluster")) as gateway:
+        gateway.wait_ready()
+        rows = gateway.http.post("/features", json={"entities": {"user_id": users}}).json()["results"]
+        assert [row["features"]["devices"] for row in rows] == [2] * 50
+        assert gateway.http.get("/features/u1").status_code == 200
+        refused(gateway.http.get("/features/nobody"), 404)
+        nodes[1].stop()
+        assert {gateway.http.get(f"/features/{user}").status_code for user in users} <= {200, 503}
+
+
+def _is_whole(node: Child) -> bool:
+    return b"cluster_state:ok" in node.client.execute_command("CLUSTER", "INFO")
+
+
+def test_sentinels_new_master_is_followed(children: Any, tmp_path: Path) -> None:
+    master = children()
+    replica = children("--replicaof", LOOPBACK, str(master.port), "--repl-diskless-sync-delay", "0")
+    support.seed(master.client)
+    support.wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up")
+    support.wait_for(lambda: replica.client.dbsize() == master.client.dbsize())
+    watch = f"sentinel monitor ours {LOOPBACK} {master.port} 1\nsentinel down-after-milliseconds ours 500\n"
+    sentinel = children("--sentinel", configuration=watch + "sentinel failover-timeout ours 2000\n")
+    support.wait_for(lambda: sentinel.client.sentinel_slaves("ours"))
+    variables = environment(sentinel.address, "redis_sentinel") | {"FEATURE_PLATFORM_REDIS_SENTINEL_MASTER": "ours"}
+    with support.gateway_process(tmp_path / "log", **variables) as gateway:
+        gateway.wait_ready()
+        assert gateway.http.get("/features/u1").status_code == 200
+        master.stop()
+        refused(gateway.http.get("/features/u1"), 503)
+        support.wait_for(lambda: gateway.http.get("/features/u1").status_code == 200, 30)
+        assert replica.client.info("replication")["role"] == "master"
