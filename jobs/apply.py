@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs import migrations, online_store, postgres, registry, roles
+from jobs import migrations, postgres, registry, roles
 from jobs.lock import add_lock_wait, writer_lock
-from jobs.materialization_status import read_status
+from jobs.online import store as online_store
+from jobs.online.serving_plan import Publication, build_plan, publish_plan
+from jobs.online.status import read_status
 from jobs.runner import Run, run_job
-from jobs.serving_plan import Publication, build_plan, publish_plan
 from jobs.settings import load_settings
 
 

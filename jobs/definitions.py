@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from jobs.errors import UsageError
-from jobs.online_encoding import KEY_TYPES, VALUE_TYPES
+from jobs.online.encoding import KEY_TYPES, VALUE_TYPES
 
 if TYPE_CHECKING:  # Feast takes seconds to import; a job that only reads these classes must not wait for it.
     from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView

@@ -2,8 +2,9 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+import typeguard
 import yaml
 
 # Before feast, which sets the multiprocess folder of prometheus_client as it is imported.
@@ -14,6 +15,27 @@ from jobs.settings import PREFIX, Settings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+Decorated = TypeVar("Decorated")
+
+
+def import_feast_unchecked() -> None:
+    """Import Feast without instrumenting its classes for typeguard, in a quarter of the time (one second, not four).
+
+    Feast 0.67 puts `@typechecked` on its classes, and typeguard parses and compiles each of them again at every import.
+    That is worth its time where a repository's own definitions are parsed, so `apply` does not call this.
+    """
+    checked = typeguard.typechecked
+    typeguard.typechecked = _as_it_is  # type: ignore[assignment]  # where Feast's modules take it from
+    try:
+        import feast
+        import feast.infra.registry.sql  # noqa: F401
+    finally:
+        typeguard.typechecked = checked
+
+
+def _as_it_is(target: Decorated) -> Decorated:
+    return target
 
 
 def export_to_feast(settings: Settings) -> None:

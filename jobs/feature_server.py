@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from jobs.errors import EXIT_DONE, JobError
-from jobs.feast_store import export_to_feast
-from jobs.local.process import end_with_parent
+from jobs.feast_store import export_to_feast, import_feast_unchecked
 from jobs.postgres import ENVIRONMENT_HELP
+from jobs.process import end_with_parent
 from jobs.settings import load_settings
 
 
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     steady = ["--workers", "1", "--max-requests", "0", "--registry_ttl_sec", "60", "--no-access-log"]
     # Gunicorn's worker does not notice that its parent was killed, and would keep the port for ever.
     os.register_at_fork(after_in_child=partial(end_with_parent, os.getpid()))
+    import_feast_unchecked()
     from feast.cli.cli import cli
 
     cli.main(["--chdir", str(settings.repo), "serve", *where, *steady], prog_name="feast", standalone_mode=False)

@@ -10,15 +10,16 @@ from pathlib import Path
 
 import psycopg
 
-from jobs import export_reader, postgres
-from jobs.contract import Contract, load_contracts
+from jobs import postgres
 from jobs.errors import JobError, UsageError
-from jobs.export_reader import Export
+from jobs.exports import reader
+from jobs.exports.contract import Contract, load_contracts
+from jobs.exports.loader import Loaded, SnapshotLoader
+from jobs.exports.reader import Export
+from jobs.exports.violations import Violations
 from jobs.instants import isoformat, parse_instant, utc_now
 from jobs.lock import WriterLock, writer_lock
 from jobs.runner import Run, run_job
-from jobs.snapshot_loader import Loaded, SnapshotLoader
-from jobs.violations import Violations
 
 AS_OF_FILE = "AS_OF"
 LONGEST_LOCK_WAIT = 86_400.0
@@ -72,9 +73,9 @@ def _delivery(args: argparse.Namespace, contracts: Sequence[Contract]) -> Delive
         raise UsageError(f"--delivered-at {isoformat(delivered_at)} is in the future")
     if delivered_at < as_of:
         raise UsageError(f"--delivered-at {isoformat(delivered_at)} is before --as-of {isoformat(as_of)}")
-    files = export_reader.find_files(args.folder, contracts)
+    files = reader.find_files(args.folder, contracts)
     _check_stated(args.folder, as_of)
-    return Delivery(as_of, delivered_at, files, {name: export_reader.sha256_of(file) for name, file in files.items()})
+    return Delivery(as_of, delivered_at, files, {name: reader.sha256_of(file) for name, file in files.items()})
 
 
 def _check_stated(folder: Path, as_of: datetime) -> None:
@@ -110,13 +111,11 @@ def _run_that_loaded(delivery: Delivery, contracts: Sequence[Contract], run: Run
 def _checked_exports(delivery: Delivery, contracts: Sequence[Contract]) -> list[Export]:
     violations = Violations()
     exports = [
-        export_reader.read_export(
-            delivery.files[contract.export], delivery.sha256[contract.export], contract, violations
-        )
+        reader.read_export(delivery.files[contract.export], delivery.sha256[contract.export], contract, violations)
         for contract in contracts
     ]
     read = [export for export in exports if export is not None]
-    export_reader.check_same_keys(read, violations)
+    reader.check_same_keys(read, violations)
     violations.raise_any()
     return read
 

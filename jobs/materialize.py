@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from jobs import current_rows, feast_store, online_store, postgres
+from jobs import feast_store, postgres
 from jobs.definitions import SnapshotView, resolve
 from jobs.errors import DataError, UsageError
 from jobs.instants import isoformat, parse_instant, utc_now
 from jobs.lock import add_lock_wait, writer_lock
-from jobs.materialization_status import ViewStatus, read_status, write_status
-from jobs.materializer import Materializer, ViewResult
-from jobs.retirement import purge_retired, retired_features
+from jobs.online import current_rows
+from jobs.online import store as online_store
+from jobs.online.materializer import Materializer, ViewResult
+from jobs.online.retirement import purge_retired, retired_features
+from jobs.online.serving_plan import Publication, build_plan, publish_plan
+from jobs.online.status import ViewStatus, read_status, write_status
 from jobs.runner import Run, run_job
-from jobs.serving_plan import Publication, build_plan, publish_plan
 from jobs.settings import load_settings
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
         # One snapshot of the offline store for all views, whatever is ingested meanwhile.
         snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         snapshot.read_only = True
+        feast_store.import_feast_unchecked()
         store = feast_store.open_store(settings)
         definitions = resolve(store)
         views = _selected(definitions.views, arguments.feature_view)

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import yaml
 
 from jobs import postgres
-from jobs.current_rows import check_source
 from jobs.definitions import Definitions, resolve
 from jobs.errors import UsageError, VerificationError
 from jobs.feast_store import open_store
+from jobs.online.current_rows import check_source
 from jobs.settings import Settings
 
 if TYPE_CHECKING:

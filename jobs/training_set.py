@@ -18,17 +18,17 @@ import pyarrow as pa
 
 from jobs.definitions import Definitions, Service, resolve
 from jobs.errors import JobError, UsageError
-from jobs.feast_store import open_store
+from jobs.feast_store import import_feast_unchecked, open_store
 from jobs.instants import isoformat, parse_instant
-from jobs.leak_proof import prove_labels, prove_view
 from jobs.postgres import ENVIRONMENT_HELP
 from jobs.runner import Run, run_job
 from jobs.settings import Settings, load_settings
-from jobs.training_files import check_output, staged, write_csv, write_manifest, write_parquet
-from jobs.training_manifest import manifest, registry_hash
-from jobs.training_rows import EVENT_TIMESTAMP, RULES, Counts, Labels, TrainingRows, check_keys, find_labels, window_of
-from jobs.training_views import TrainingView, feature_columns, find_service, training_views
-from jobs.training_window import Horizon, LabelledInstant, labelled_instants, parse_horizon
+from jobs.training.files import check_output, staged, write_csv, write_manifest, write_parquet
+from jobs.training.leak_proof import prove_labels, prove_view
+from jobs.training.manifest import manifest, registry_hash
+from jobs.training.rows import EVENT_TIMESTAMP, RULES, Counts, Labels, TrainingRows, check_keys, find_labels, window_of
+from jobs.training.views import TrainingView, feature_columns, find_service, training_views
+from jobs.training.window import Horizon, LabelledInstant, labelled_instants, parse_horizon
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -113,6 +113,7 @@ class _Request:
     @staticmethod
     def of(settings: Settings, service_name: str | None, *, full_names: bool) -> "_Request":
         labels = find_labels(settings.repo)
+        import_feast_unchecked()
         store = open_store(settings)
         definitions = resolve(store)
         service = find_service(definitions, service_name)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
-from feature_repo.sample.exports import FORMATS, write_export
+from feature_repo.sample.export import FORMATS, write_export
 from feature_repo.sample.generator import DEFAULT_SEED, FIRST_MONTH_END, TELCO_CUSTOMERS, generate
 
 

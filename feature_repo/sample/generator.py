@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 
 from feature_repo.sample import ids, life, telco
-from feature_repo.sample.exports import Export, as_tables
+from feature_repo.sample.export import Export, as_tables
 from feature_repo.sample.telco import Array, Population
 
 FIRST_MONTH_END = date(2024, 1, 31)

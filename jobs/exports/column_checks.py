@@ -8,8 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.contract import Column, ColumnType
-from jobs.violations import Violations, shown
+from jobs.exports.contract import Column, ColumnType
+from jobs.exports.violations import Violations, shown
 
 Place = Callable[[int, str | None], str]
 """Names a row (from 0) and a column as the file's reader sees them."""

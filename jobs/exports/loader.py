@@ -11,9 +11,9 @@ import pyarrow as pa
 from psycopg import sql
 from pyarrow import csv
 
-from jobs.contract import Contract
 from jobs.errors import VerificationError
-from jobs.export_reader import Export
+from jobs.exports.contract import Contract
+from jobs.exports.reader import Export
 
 COPY_ROWS = 50_000
 # The newest row of every key at one instant: the state that is known now, tombstones included.

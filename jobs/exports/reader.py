@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
-from jobs import column_checks
-from jobs.contract import Contract
 from jobs.errors import DataError, UsageError
-from jobs.violations import Violations, shown
+from jobs.exports import column_checks
+from jobs.exports.contract import Contract
+from jobs.exports.violations import Violations, shown
 
 ENDINGS = (".csv", ".parquet")
 

@@ -1,6 +1,5 @@
 """`make demo`: from monthly exports to a served feature and a training set, on one machine, with one command."""
 
-import csv
 import fcntl
 import json
 import os
@@ -17,13 +16,12 @@ from typing import TextIO
 
 import httpx
 
-from feature_repo.sample import ExportFolder, exports, generate, write_export
+from feature_repo.sample import EXAMPLE_CUSTOMER, UNKNOWN_CUSTOMER, ExportFolder, exports, generate, write_export
 from jobs.instants import isoformat
 from jobs.local.platform import LocalPlatform
 from jobs.local.servers import MissingServerError, find_postgres, find_redis
 
 MONTHS = 6
-CUSTOMER, STRANGER = "7590-VHVEG", "0000-NOBODY"
 OUTPUT = Path("build/demo")
 
 
@@ -110,20 +108,21 @@ def _tell_the_story(platform: LocalPlatform, steps: Steps) -> None:
     for month in months:
         with steps.step(f"materializing {isoformat(month)}") as note:
             note(_run(platform, "materialize", "--as-of", isoformat(month)))
-        _ask(platform, f"/features/{CUSTOMER}", 200 if month == months[0] else None)
+        _ask(platform, f"/features/{EXAMPLE_CUSTOMER}", 200)
         if month == months[0]:
-            _ask(platform, f"/features/{STRANGER}", 404)
+            _ask(platform, f"/features/{UNKNOWN_CUSTOMER}", 404)
     with steps.step("building a training set over all months") as note:
         window = ["--start", isoformat(months[0]), "--end", isoformat(months[-1])]
         note(_run(platform, "training_set", *window, "--output", OUTPUT / "training_set"))
     _show_training_set(OUTPUT / "training_set")
     with steps.step("waiting for Feast's own feature server"):
         platform.wait_for_feature_server(feature_server)
-    customer = _a_customer_of_today(platform)
-    _ask(platform, f"/features/{customer}?feature_service=churn_v2&features=fee_per_watch_hour", 200)
+    for service in httpx.get(f"{platform.gateway_url}/feature-services").json()["feature_services"]:
+        if not service["default"]:
+            _ask(platform, f"/features/{EXAMPLE_CUSTOMER}?feature_service={service['name']}", 200)
     print(f"\nthe demo took {steps.seconds():.0f} s")
     print(f"gateway         {platform.gateway_url}/docs")
-    print(f"                {platform.gateway_url}/features/{customer}?metadata=true")
+    print(f"                {platform.gateway_url}/features/{EXAMPLE_CUSTOMER}?metadata=true")
     print(f"metrics         http://127.0.0.1:{platform.metrics_port}/metrics")
     print(f"feature server  {platform.feature_server_url}")
     print(f"files           {OUTPUT}/exports, {OUTPUT}/training_set, {OUTPUT}/logs", flush=True)
@@ -143,10 +142,10 @@ def _ingest(platform: LocalPlatform, folder: ExportFolder) -> str:
     return _run(platform, "ingest", *when, folder.path)
 
 
-def _ask(platform: LocalPlatform, path: str, expected: int | None) -> None:
+def _ask(platform: LocalPlatform, path: str, expected: int) -> None:
     answer = httpx.get(platform.gateway_url + path, timeout=10.0)
     print(f"          GET {path}\n          {answer.status_code} {answer.text}", flush=True)
-    if expected is not None and answer.status_code != expected:
+    if answer.status_code != expected:
         raise DemoFailedError(f"GET {path} answered {answer.status_code}, not {expected}")
 
 
@@ -156,16 +155,6 @@ def _show_training_set(folder: Path) -> None:
             print(f"          {line.rstrip()}")
     manifest = json.loads((folder / "manifest.json").read_text())
     print(f"          manifest.json says: {', '.join(manifest)}", flush=True)
-
-
-def _a_customer_of_today(platform: LocalPlatform) -> str:
-    # The first customer of the last month: the golden one may have left by then.
-    with (OUTPUT / "training_set" / "training_df.csv").open(newline="") as rows:
-        candidates = dict.fromkeys(row["user_id"] for row in csv.DictReader(rows))
-    for customer in candidates:
-        if httpx.get(f"{platform.gateway_url}/features/{customer}", timeout=10.0).status_code == httpx.codes.OK:
-            return customer
-    raise DemoFailedError("no customer of the training set is known to the gateway")
 
 
 def _only_one(lock: TextIO) -> bool:

@@ -12,8 +12,8 @@ import httpx
 from psycopg import sql
 
 from jobs import roles
-from jobs.local.process import LOOPBACK, free_port, start_child, stop_child, wait_until
 from jobs.local.servers import PostgresServer, RedisServer
+from jobs.process import LOOPBACK, free_port, start_child, stop_child, wait_until
 
 START_SECONDS = 120.0
 

@@ -14,7 +14,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from jobs.local.process import (
+from jobs.process import (
     LOOPBACK,
     free_port,
     reachable_copy,

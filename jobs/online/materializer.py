@@ -9,13 +9,13 @@ from typing import Any
 
 import psycopg
 
-from jobs.current_rows import current_rows
 from jobs.definitions import SnapshotView
 from jobs.errors import DataError, VerificationError
 from jobs.instants import isoformat
 from jobs.lock import WriterLock
-from jobs.online_encoding import encode_timestamp, value_encoder
-from jobs.online_store import Client, ViewHash, entity_keys, read_hashes, remove_fields, write_hashes
+from jobs.online.current_rows import current_rows
+from jobs.online.encoding import encode_timestamp, value_encoder
+from jobs.online.store import Client, ViewHash, entity_keys, read_hashes, remove_fields, write_hashes
 from jobs.runner import Run
 
 Rows = Iterator[list[tuple[Any, ...]]]

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from jobs.definitions import Definitions
 from jobs.lock import WriterLock
-from jobs.materialization_status import ViewStatus, remove_status, write_status
-from jobs.online_encoding import feature_field, timestamp_field
-from jobs.online_store import Client, entity_keys, remove_fields
-from jobs.serving_plan import read_plan
+from jobs.online.encoding import feature_field, timestamp_field
+from jobs.online.serving_plan import read_plan
+from jobs.online.status import ViewStatus, remove_status, write_status
+from jobs.online.store import Client, entity_keys, remove_fields
 
 
 def retired_features(defined: Mapping[str, str], entry: ViewStatus | None) -> list[str]:

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import Any
 
 from jobs.definitions import Definitions, Feature, OnDemandView, Service, SnapshotView
-from jobs.materialization_status import ViewStatus
-from jobs.online_encoding import feature_field, timestamp_field
-from jobs.online_store import Client
+from jobs.online.encoding import feature_field, timestamp_field
+from jobs.online.status import ViewStatus
+from jobs.online.store import Client
 
 FORMAT = 1
 """Raised whenever a gateway of the release before could not read the plan."""

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import cast
 
 from jobs.instants import isoformat, parse_instant
-from jobs.online_store import Client
+from jobs.online.store import Client
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from redis.sentinel import Sentinel
 
 from jobs.definitions import SnapshotView
 from jobs.errors import UsageError
-from jobs.online_encoding import (
+from jobs.online.encoding import (
     ENTITYLESS_JOIN_KEY,
     ENTITYLESS_VALUE,
     entity_key_prefix,

@@ -133,11 +133,15 @@ def _replace(folder: Path, place: Path) -> None:
     if not place.exists():
         folder.rename(place)
     elif not _exchange(folder, place):
-        # Two steps where the file system cannot exchange; killed between them, the next run puts the former set back.
-        place.rename(_former(place))
-        folder.rename(place)
-        shutil.rmtree(_former(place))
+        _replace_in_two_steps(folder, place)
     _sync_parent(place)
+
+
+def _replace_in_two_steps(folder: Path, place: Path) -> None:
+    # Where the file system cannot exchange; killed between the steps, the next run puts the former set back.
+    place.rename(_former(place))
+    folder.rename(place)
+    shutil.rmtree(_former(place))
 
 
 def _sync_parent(place: Path) -> None:

@@ -14,9 +14,9 @@ import pyarrow as pa
 from psycopg import sql
 
 from jobs.errors import JobError
-from jobs.training_rows import EVENT_TIMESTAMP, Labels
-from jobs.training_views import TrainingView
-from jobs.training_window import LabelledInstant
+from jobs.training.rows import EVENT_TIMESTAMP, Labels
+from jobs.training.views import TrainingView
+from jobs.training.window import LabelledInstant
 
 ROWS_AT_ONCE = 50_000
 PG_TYPES = {

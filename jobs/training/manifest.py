@@ -14,9 +14,9 @@ import pyarrow as pa
 
 from jobs.definitions import Definitions
 from jobs.instants import isoformat
-from jobs.leak_proof import LabelProof, ViewProof
-from jobs.training_rows import RULES, Counts
-from jobs.training_window import Horizon
+from jobs.training.leak_proof import LabelProof, ViewProof
+from jobs.training.rows import RULES, Counts
+from jobs.training.window import Horizon
 
 if TYPE_CHECKING:
     from feast import FeatureStore

@@ -9,11 +9,11 @@ from typing import cast
 import psycopg
 from psycopg import sql
 
-from jobs.contract import Contract, Kind, load_contracts
 from jobs.errors import DataError, UsageError
+from jobs.exports.contract import Contract, Kind, load_contracts
 from jobs.instants import isoformat
-from jobs.training_views import TrainingView
-from jobs.training_window import LabelledInstant
+from jobs.training.views import TrainingView
+from jobs.training.window import LabelledInstant
 
 EVENT_TIMESTAMP = "event_timestamp"
 RULES = {

@@ -14,9 +14,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from psycopg import sql
 
 from jobs import materialize
-from jobs.local.process import LOOPBACK, free_port
 from jobs.local.servers import PostgresServer
-from jobs.serving_plan import ServingPlan, plan_key
+from jobs.online.serving_plan import ServingPlan, plan_key
+from jobs.process import LOOPBACK, free_port
 from tests.bytes_redis import BytesRedis
 from tests.conftest import PROJECT
 from tests.integration.job_process import Ended, run, started

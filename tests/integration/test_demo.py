@@ -19,6 +19,7 @@ from tests.process_support import command_line, descendants, is_alive, wait_for,
 
 GOLDEN = {"months_active": 1, "monthly_fee": 29.85, "paperless_billing": True, "net_service": "DSL"}
 END_SECONDS = 200
+README = (REPOSITORY / "README.md").read_text()
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_a_demo_that_was_killed_hinders_nobody_and_the_next_one_shows_the_golden
     assert whole.returncode == 0, output
     wait_for(lambda: nothing_runs(machine, children), "every child is gone")
     shows_the_golden_answers(output)
+    shows_what_the_readme_shows(output)
     assert not list((machine / "tmp").glob("feature-platform-demo-*/servers"))
 
 
@@ -123,3 +125,20 @@ def shows_the_golden_answers(output: str) -> None:
     assert re.search(r"Redis from (PATH|the PyPI wheel)", output)
     assert re.search(r"^gateway +http://127\.0\.0\.1:\d+/docs$", output, re.MULTILINE)
     assert "Traceback" not in output
+
+
+def shows_what_the_readme_shows(output: str) -> None:
+    block = re.search(r"shortened:\n\n```text\n(.*?)^```", README, flags=re.DOTALL | re.MULTILINE)
+    assert block is not None
+    printed = {steady(line) for line in output.splitlines()}
+    shown = [steady(line) for line in block[1].splitlines() if line != "..."]
+    assert len(shown) > 20
+    for line in shown:
+        start = line.removesuffix("…")
+        assert any(found.startswith(start) if line.endswith("…") else found == line for found in printed), line
+
+
+def steady(line: str) -> str:
+    """Without what differs from run to run and from machine to machine: seconds, ports, where the servers are from."""
+    line = re.sub(r"^\[ *\d+\.\d s\]|\b\d+(\.\d)? s$", "N s", line)
+    return re.sub(r"(?<=127\.0\.0\.1:)\d+|(?<=from )(PATH|the PyPI wheel).*", "N", line)

@@ -22,7 +22,7 @@ from pyarrow import csv, parquet
 
 from feature_repo.sample import Export, exports, generate, write_export
 from jobs import ingest, postgres
-from jobs.contract import load_contracts
+from jobs.exports.contract import load_contracts
 from jobs.lock import writer_lock
 
 AS_OF = "2024-01-31"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.local.process import reachable_copy, unprivileged_user
 from jobs.local.servers import MissingServerError, PostgresServer, RedisServer, find_postgres, find_redis
+from jobs.process import reachable_copy, unprivileged_user
 from tests.conftest import REPOSITORY
 from tests.process_support import command_line, descendants, is_alive, owner, wait_for, working_below
 
@@ -201,7 +201,7 @@ def test_a_program_that_can_be_reached_is_left_where_it_is(folder: Path) -> None
 
 def test_several_processes_may_make_the_copy_at_once(closed: Path, copies: Callable[[Path], None]) -> None:
     code = (
-        "import sys; from pathlib import Path; from jobs.local.process import *; program = Path(sys.argv[1]); "
+        "import sys; from pathlib import Path; from jobs.process import *; program = Path(sys.argv[1]); "
         "sys.stdin.readline(); print(reachable_copy(program.parents[1], program, unprivileged_user()))"
     )
     command = [sys.executable, "-c", code, str(closed)]

@@ -13,9 +13,9 @@ from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from jobs import materialize, postgres
-from jobs.current_rows import current_rows
 from jobs.definitions import resolve
 from jobs.feast_store import open_store
+from jobs.online.current_rows import current_rows
 from jobs.settings import load_settings
 from tests.bytes_redis import BytesRedis
 from tests.conftest import PROJECT

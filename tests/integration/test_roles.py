@@ -20,8 +20,8 @@ from jobs import roles
 from jobs.errors import UsageError
 from jobs.instants import isoformat
 from jobs.local.platform import LocalPlatform
-from jobs.local.process import LOOPBACK, free_port, start_child, stop_child, wait_until
 from jobs.local.servers import PostgresServer, RedisServer
+from jobs.process import LOOPBACK, free_port, start_child, stop_child, wait_until
 from jobs.roles import NEEDS, ROLES, ensure_roles, grant, role_of
 from tests.conftest import PROJECT, REPOSITORY
 from tests.integration.job_process import Ended, run, started

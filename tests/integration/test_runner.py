@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from jobs.local.process import free_port
 from jobs.local.servers import PostgresServer
 from jobs.lock import writer_lock
+from jobs.process import free_port
 from tests.integration import tiny_job
 from tests.integration.job_process import run, started
 from tests.process_support import wait_for

@@ -21,14 +21,14 @@ import pytest
 
 from jobs import postgres
 from jobs.errors import JobError
-from jobs.leak_proof import prove_labels
 from jobs.local.servers import PostgresServer
 from jobs.lock import writer_lock
 from jobs.migrations import migrate_ledger, migrate_repository
 from jobs.registry import apply_repository
 from jobs.settings import load_settings
-from jobs.training_rows import RULES, find_labels
-from jobs.training_window import LabelledInstant
+from jobs.training.leak_proof import prove_labels
+from jobs.training.rows import RULES, find_labels
+from jobs.training.window import LabelledInstant
 from tests.conftest import REPOSITORY
 from tests.integration.training_support import (
     DAY,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from jobs.contract import ColumnType, Kind, load_contracts
 from jobs.errors import UsageError
+from jobs.exports.contract import ColumnType, Kind, load_contracts
 
 CONTRACT: dict[str, Any] = {
     "export": "visits",

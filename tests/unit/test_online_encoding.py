@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from jobs.online_encoding import (
+from jobs.online.encoding import (
     ENTITYLESS_JOIN_KEY,
     VALUE_TYPES,
     encode_timestamp,

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobs.definitions import Definitions, Feature, JoinKey, OnDemandView, Service, ServiceFeature, SnapshotView
-from jobs.materialization_status import ViewStatus
-from jobs.serving_plan import ServingPlan, build_plan
+from jobs.online.serving_plan import ServingPlan, build_plan
+from jobs.online.status import ViewStatus
 
 NOW = datetime(2024, 1, 31, tzinfo=UTC)
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from jobs import training_files
 from jobs.errors import JobError
-from jobs.training_files import CSV, staged, write_csv
+from jobs.training.files import CSV, _replace_in_two_steps, staged, write_csv
 
 
 def _fill(place: Path, text: str, error: OSError | None = None) -> None:
@@ -16,10 +15,6 @@ def _fill(place: Path, text: str, error: OSError | None = None) -> None:
         (folder / CSV).write_text(text)
         if error:
             raise error
-
-
-def _no_exchange(_one: Path, _other: Path) -> bool:
-    return False
 
 
 def test_a_full_disk_is_an_error_of_the_job_and_the_former_set_stays(tmp_path: Path) -> None:
@@ -31,17 +26,21 @@ def test_a_full_disk_is_an_error_of_the_job_and_the_former_set_stays(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
-@pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_new_set_takes_the_place_of_the_former_on_any_file_system(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, can_exchange: bool
-) -> None:
-    if not can_exchange:
-        monkeypatch.setattr(training_files, "_exchange", _no_exchange)
+def test_a_new_set_takes_the_place_of_the_former(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "set"
     for text in ("first", "second"):
         _fill(place, text)
         assert (place / CSV).read_text() == text
         assert [path.name for path in place.parent.iterdir()] == ["set"]
+
+
+def test_a_file_system_that_cannot_exchange_folders_gets_the_new_set_in_two_steps(tmp_path: Path) -> None:
+    place, new = tmp_path / "set", tmp_path / "new"
+    _fill(place, "former")
+    _fill(new, "new")
+    _replace_in_two_steps(new, place)
+    assert (place / CSV).read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
 def test_a_former_set_that_a_killed_run_had_moved_aside_is_put_back_first(tmp_path: Path) -> None:
