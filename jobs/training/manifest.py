@@ -2,16 +2,14 @@
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
-from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from jobs import VERSION
 from jobs.definitions import Definitions
 from jobs.instants import isoformat
 from jobs.training.leak_proof import LabelProof, ViewProof
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 FORMAT = 1
-DISTRIBUTION = "feature-platform"
-PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
 def registry_hash(store: "FeatureStore", definitions: Definitions) -> str:
@@ -34,16 +30,6 @@ def registry_hash(store: "FeatureStore", definitions: Definitions) -> str:
     }
     text = json.dumps([asdict(definitions), code], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def platform_version() -> str:
-    """The version that pyproject.toml beside the packages states, else the installed one, else `unknown`."""
-    if PYPROJECT.is_file():
-        return str(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]["version"])
-    try:
-        return metadata.version(DISTRIBUTION)
-    except metadata.PackageNotFoundError:
-        return "unknown"
 
 
 def manifest(
@@ -62,7 +48,7 @@ def manifest(
     """The manifest without its files. Times are in UTC, durations in seconds."""
     return {
         "format": FORMAT,
-        "platform_version": platform_version(),
+        "platform_version": VERSION,
         "project": project,
         "feature_service": feature_service,
         "registry_sha256": registry,

@@ -18,12 +18,20 @@ from jobs.process import LOOPBACK, free_port, start_child, stop_child
 from tests import gateway_support as support
 from tests.gateway_support import refused
 
+HIGHEST_PORT = 65535
+BUS_OFFSET = 10_000
+
+
+def _port() -> int:
+    """A free port that leaves room for the cluster's bus, which Redis opens this far above it."""
+    return next(port for port in iter(free_port, None) if port + BUS_OFFSET <= HIGHEST_PORT)
+
 
 class Child:
     """A Redis server with arguments of its own."""
 
     def __init__(self, folder: Path, *arguments: str, configuration: str = "") -> None:
-        self.port = free_port()
+        self.port = _port()
         folder.mkdir()
         (folder / "redis.conf").write_text(configuration)
         options = ["--bind", LOOPBACK, "--port", str(self.port), "--save", "", "--dir", str(folder), *arguments]
