@@ -14,7 +14,7 @@ demo: $(INSTALLED) ## the whole platform on this machine: exports, stores, gatew
 	@$(BIN)/python -m jobs.local.demo
 
 test: $(INSTALLED) ## every test that needs neither a cluster nor a tool from outside Python's packages
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(INSTALLED) ## what needs no server: ruff, mypy, import-linter, unit tests
 	@$(BIN)/ruff check .

@@ -7,7 +7,8 @@ from platform import python_version
 
 # Feast sets it for itself and its children; this is one process, and its metrics live in memory. The client library
 # looks at it when it is imported, so nothing else in the gateway imports that.
-os.environ.pop("PROMETHEUS_MULTIPROCESS_DIR", None)
+for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+    os.environ.pop(name, None)
 
 from prometheus_client import (
     CollectorRegistry,

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from api.reader import Row
 
 logger = logging.getLogger("api.on_demand")
-DEADLINE = 0.25
+# Feast computes an on-demand feature in tens of milliseconds, and in more right after its start.
+DEADLINE = 1.0
 
 
 class FeatureServer:

@@ -4,8 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs import migrations, postgres, registry, roles
-from jobs.lock import add_lock_wait, writer_lock
+from jobs import migrations, registry, roles
+from jobs.flags import add_lock_wait, job_parser
+from jobs.lock import writer_lock
 from jobs.online import store as online_store
 from jobs.online.serving_plan import Publication, build_plan, publish_plan
 from jobs.online.status import read_status
@@ -13,22 +14,15 @@ from jobs.runner import Run, run_job
 from jobs.settings import load_settings
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags of this job."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.apply",
-        description="Bring the database, Feast's registry and the serving plan to what the repository says. "
-        "Repeating it changes nothing. A plan whose features are not filled yet waits for the next materialization.",
-        epilog=postgres.ENVIRONMENT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add_lock_wait(parser)
-    return parser
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job and return its exit code."""
-    return run_job("apply", parser(), argv, _apply, prepare=migrations.migrate_ledger)
+    parser = job_parser(
+        "apply",
+        "Bring the database, Feast's registry and the serving plan to what the repository says. Repeating it changes\n"
+        "nothing. A plan whose features are not filled yet waits for the next materialization.",
+    )
+    add_lock_wait(parser)
+    return run_job("apply", parser, argv, _apply, prepare=migrations.migrate_ledger)
 
 
 def _apply(arguments: argparse.Namespace, run: Run) -> str:

@@ -1,6 +1,5 @@
 """`python -m jobs.feature_server`: Feast's own feature server, with the settings under which it stays up."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -8,28 +7,21 @@ from functools import partial
 
 from jobs.errors import EXIT_DONE, JobError
 from jobs.feast_store import export_to_feast, import_feast_unchecked
-from jobs.postgres import ENVIRONMENT_HELP
+from jobs.flags import job_parser
 from jobs.process import end_with_parent
 from jobs.settings import load_settings
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags of this job."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.feature_server",
-        description="Serve the repository's features by Feast's own server: one worker (more break with an SQL "
-        "registry; scale by pods), never recycled (recycling cuts connections), no access log.",
-        epilog=ENVIRONMENT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    parser = job_parser(
+        "feature_server",
+        "Serve the repository's features by Feast's own server: one worker (more break with an SQL registry; scale\n"
+        "by pods), never recycled (recycling cuts connections), no access log.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=6566, help="port to listen on (default 6566)")
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM; returns the exit code."""
-    arguments = parser().parse_args(argv)
+    arguments = parser.parse_args(argv)
     try:
         settings = load_settings()
     except JobError as error:

@@ -1,7 +1,6 @@
 """`python -m jobs.ingest`: take one folder of monthly exports into the offline store, whole or not at all."""
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,13 @@ from jobs.exports.contract import Contract, load_contracts
 from jobs.exports.loader import Loaded, SnapshotLoader
 from jobs.exports.reader import Export
 from jobs.exports.violations import Violations
+from jobs.flags import add_lock_wait, job_parser
 from jobs.instants import isoformat, parse_instant, utc_now
 from jobs.lock import WriterLock, writer_lock
 from jobs.runner import Run, run_job
+from jobs.settings import load_repository
 
 AS_OF_FILE = "AS_OF"
-LONGEST_LOCK_WAIT = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def ingest(args: argparse.Namespace, run: Run) -> str:
     """Load the folder of the flags and return the one-line summary. Raises JobError; then nothing was changed."""
-    contracts = load_contracts(args.repo)
+    contracts = load_contracts(load_repository())
     delivery = _delivery(args, contracts)
     run.details |= {"as_of": isoformat(delivery.as_of), "delivered_at": isoformat(delivery.delivered_at)}
     try:
@@ -182,37 +182,16 @@ def _summary(delivery: Delivery, exports: Sequence[Export], loaded: Mapping[str,
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.ingest",
-        description="Take a folder of exports (one CSV or Parquet file per data contract) into the offline store:\n"
-        "all of it or nothing. Files that were loaded before change nothing; changed ones are a correction.",
-        epilog=postgres.ENVIRONMENT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    parser = job_parser(
+        "ingest",
+        "Take a folder of exports (one CSV or Parquet file per data contract) into the offline store: all of it or\n"
+        "nothing. Files that were loaded before change nothing; changed ones are a correction.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the export files")
     parser.add_argument("--as-of", required=True, metavar="T", help="the instant that the exports describe (UTC)")
     parser.add_argument("--delivered-at", metavar="T", help="when they were delivered (default: now)")
-    parser.add_argument(
-        "--lock-wait", type=_seconds, default=10.0, metavar="S", help="how long to wait for another writer (default 10)"
-    )
-    parser.add_argument(
-        "--repo",
-        type=Path,
-        default=os.environ.get("FEATURE_PLATFORM_REPO") or "feature_repo",
-        metavar="DIR",
-        help="the Feast repository, which holds the contracts (default: FEATURE_PLATFORM_REPO or feature_repo)",
-    )
+    add_lock_wait(parser)
     return parser
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from error
-    if not 0 <= seconds <= LONGEST_LOCK_WAIT:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {LONGEST_LOCK_WAIT:.0f} seconds")
-    return seconds
 
 
 if __name__ == "__main__":

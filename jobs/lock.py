@@ -1,6 +1,5 @@
 """The writer lock: one Postgres advisory lock that every job that writes takes, so that no two write at once."""
 
-import argparse
 import os
 import socket
 import threading
@@ -86,24 +85,3 @@ def _acquire(connection: psycopg.Connection, wait_seconds: float) -> None:
         raise LockHeldError(
             f"another writer holds the lock and did not finish within {wait_seconds:g} s; try again, or wait longer"
         ) from error
-
-
-def add_lock_wait(parser: argparse.ArgumentParser) -> None:
-    """Give a writer's parser its `--lock-wait`."""
-    parser.add_argument(
-        "--lock-wait",
-        type=_seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long to wait for another writer to finish before giving up with exit 75 (default 10)",
-    )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= 86400:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 86400")
-    return seconds

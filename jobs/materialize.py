@@ -11,8 +11,9 @@ import psycopg
 from jobs import feast_store, postgres
 from jobs.definitions import SnapshotView, resolve
 from jobs.errors import DataError, UsageError
+from jobs.flags import add_lock_wait, job_parser
 from jobs.instants import isoformat, parse_instant, utc_now
-from jobs.lock import add_lock_wait, writer_lock
+from jobs.lock import writer_lock
 from jobs.online import current_rows
 from jobs.online import store as online_store
 from jobs.online.materializer import Materializer, ViewResult
@@ -26,16 +27,12 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 
-def parser() -> argparse.ArgumentParser:
-    """The flags of this job."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.materialize",
-        description="Make the online store show an instant T: for every entity and feature view the row with the "
-        "greatest (as_of, created_at) with as_of <= T, unless it is older than the view's ttl, then nothing. "
-        "Corrections land, leavers disappear, a repeat changes nothing; interrupted at any point and run again "
-        "it ends in the same bytes.",
-        epilog=postgres.ENVIRONMENT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _parser() -> argparse.ArgumentParser:
+    parser = job_parser(
+        "materialize",
+        "Make the online store show an instant T: for every entity and feature view the row with the greatest\n"
+        "(as_of, created_at) with as_of <= T, unless it is older than the view's ttl, then nothing. Corrections\n"
+        "land, leavers disappear, a repeat changes nothing; interrupted and run again it ends in the same bytes.",
     )
     parser.add_argument(
         "--as-of", metavar="T", help="the instant to show (default: the newest as_of in the offline store)"
@@ -53,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job and return its exit code."""
-    return run_job("materialize", parser(), argv, _materialize)
+    return run_job("materialize", _parser(), argv, _materialize)
 
 
 def _materialize(arguments: argparse.Namespace, run: Run) -> str:

@@ -8,19 +8,8 @@ from jobs.errors import JobError, UsageError
 
 REQUIRED = ("PGHOST", "PGDATABASE", "PGUSER")
 CONNECT_TIMEOUT_SECONDS = 10
-
-ENVIRONMENT_HELP = """\
-environment:
-  PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD or PGPASSFILE, PGSSLMODE, PGSSLROOTCERT
-                        Postgres, as libpq names it
-  FEATURE_PLATFORM_REPO                     the Feast repository (default feature_repo)
-  FEATURE_PLATFORM_PROJECT                  the Feast project
-  FEATURE_PLATFORM_REDIS_CONNECTION_STRING  Redis, as Feast writes it: host:port,username=...,password=...,ssl=true
-  FEATURE_PLATFORM_REDIS_TYPE               redis (default), redis_sentinel or redis_cluster
-  FEATURE_PLATFORM_REDIS_SENTINEL_MASTER    the name that the Sentinels know Redis by (default mymaster)
-  FEATURE_PLATFORM_SECRETS_DIR              a folder of files, each named like a lower-case FEATURE_PLATFORM_ variable
-  FEATURE_PLATFORM_TERMINATION_LOG          a file that gets the one-line summary (Kubernetes: /dev/termination-log)
-"""
+# A server that vanished without a word is given up after a minute, also in the middle of a long query.
+KEEPALIVES = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=60000"
 
 
 def connect(application_name: str, *, autocommit: bool = False) -> psycopg.Connection:
@@ -35,7 +24,7 @@ def connect(application_name: str, *, autocommit: bool = False) -> psycopg.Conne
         )
     try:
         return psycopg.connect(
-            "",
+            KEEPALIVES,
             application_name=f"feature-platform {application_name}",
             autocommit=autocommit,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,

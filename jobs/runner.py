@@ -7,6 +7,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -88,18 +90,29 @@ def _attempt(
     prepare: Callable[[psycopg.Connection], object] | None,
 ) -> tuple[int, str]:
     try:
-        with postgres.connect(f"{job} ledger", autocommit=True) as connection:
+        # Closed, not entered: leaving a connection's own block commits, which one that broke meanwhile cannot.
+        with closing(postgres.connect(f"{job} ledger", autocommit=True)) as connection:
             if prepare is not None:
                 prepare(connection)
             flags = {name: _plain(value) for name, value in vars(arguments).items()}
             run = Run(job, connection, ledger.start_run(connection, job, flags))
             run.log("started", arguments=flags)
             exit_code, summary = _outcome(job, lambda: body(arguments, run))
-            ledger.finish_run(connection, run.run_id, exit_code=exit_code, summary=summary, details=run.details)
+            _write_end(run, exit_code, summary)
             run.log("finished", exit_code=exit_code, summary=summary)
             return exit_code, summary
     except (JobError, psycopg.Error, KeyboardInterrupt) as error:
         return _failure(job, error)
+
+
+def _write_end(run: Run, exit_code: int, summary: str) -> None:
+    end = partial(ledger.finish_run, run_id=run.run_id, exit_code=exit_code, summary=summary, details=run.details)
+    try:
+        end(run.connection)
+    except psycopg.Error:
+        # Lost meanwhile, or left in the middle of a command by SIGTERM.
+        with postgres.connect(f"{run.job} ledger", autocommit=True) as another:
+            end(another)
 
 
 def _outcome(job: str, work: Callable[[], str]) -> tuple[int, str]:

@@ -19,8 +19,8 @@ import pyarrow as pa
 from jobs.definitions import Definitions, Service, resolve
 from jobs.errors import JobError, UsageError
 from jobs.feast_store import import_feast_unchecked, open_store
+from jobs.flags import job_parser
 from jobs.instants import isoformat, parse_instant
-from jobs.postgres import ENVIRONMENT_HELP
 from jobs.runner import Run, run_job
 from jobs.settings import Settings, load_settings
 from jobs.training.files import check_output, staged, write_csv, write_manifest, write_parquet
@@ -34,14 +34,8 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The flags of the job."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jobs.training_set",
-        description=__doc__,
-        epilog=ENVIRONMENT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parser() -> argparse.ArgumentParser:
+    parser = job_parser("training_set", __doc__ or "")
     parser.add_argument(
         "--start", metavar="T", help="first instant of the window, included (default: the oldest snapshot)"
     )
@@ -66,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job; exit code 0 done, 1 failed, 2 wrong usage, 3 no row is left."""
-    return run_job("training_set", build_parser(), argv, build_training_set)
+    return run_job("training_set", _parser(), argv, build_training_set)
 
 
 def build_training_set(arguments: argparse.Namespace, run: Run) -> str:

@@ -23,6 +23,7 @@ from jobs.local.servers import MissingServerError, find_postgres, find_redis
 
 MONTHS = 6
 OUTPUT = Path("build/demo")
+PATIENCE = 30
 
 
 class DemoFailedError(Exception):
@@ -51,7 +52,9 @@ class Steps:
 
 def main() -> int:
     """Run the demo and return its exit code."""
-    signal.signal(signal.SIGTERM, _end)
+    # Both by name: a shell that starts something in the background leaves SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     folder = Path(tempfile.gettempdir()) / f"feature-platform-demo-{os.getuid()}"
     folder.mkdir(mode=0o755, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -143,10 +146,20 @@ def _ingest(platform: LocalPlatform, folder: ExportFolder) -> str:
 
 
 def _ask(platform: LocalPlatform, path: str, expected: int) -> None:
-    answer = httpx.get(platform.gateway_url + path, timeout=10.0)
+    answer = _answer(platform.gateway_url + path)
     print(f"          GET {path}\n          {answer.status_code} {answer.text}", flush=True)
     if answer.status_code != expected:
         raise DemoFailedError(f"GET {path} answered {answer.status_code}, not {expected}")
+
+
+def _answer(url: str) -> httpx.Response:
+    # As a caller should: 503 says when to come again. A feature server that has just started is slow at first.
+    for _ in range(PATIENCE):
+        answer = httpx.get(url, timeout=10.0)
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            break
+        time.sleep(float(answer.headers["Retry-After"]))
+    return answer
 
 
 def _show_training_set(folder: Path) -> None:

@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,7 @@ def _config(folder: Path, online_store: dict[str, Any]) -> RepoConfig:
 @pytest.fixture(scope="module")
 def repository_folder(redis_server: RedisServer, servers_folder: Path) -> Path:
     """A Feast repository of its own, applied."""
-    folder = servers_folder / "gateway-repository"
-    folder.mkdir()
+    folder = Path(tempfile.mkdtemp(prefix="gateway-repository-", dir=servers_folder))
     online = {"type": "redis", "connection_string": redis_server.connection_string}
     FeatureStore(config=_config(folder, online)).apply(_definitions(folder))
     (folder / "feature_store.yaml").write_text(
@@ -89,7 +89,11 @@ def feature_server(repository_folder: Path) -> Iterator[str]:
         process = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
     try:
         support.wait_for(lambda: _answers(port), 60)
-        yield f"http://127.0.0.1:{port}"
+        address = f"http://127.0.0.1:{port}"
+        # Its first answer takes longer than the gateway waits.
+        first = {"feature_service": "computed", "entities": {"user_id": ["nobody"]}}
+        httpx.post(f"{address}/get-online-features", json=first, timeout=60).raise_for_status()
+        yield address
     finally:
         process.terminate()
         process.wait(20)
@@ -205,17 +209,19 @@ def test_on_demand_features_are_null_with_the_worst_status_of_their_inputs(
     gateway: GatewayProcess, redis_client: redis.Redis
 ) -> None:
     support.write(redis_client, "profile", support.user("u3"), support.PROFILE)
+    support.write(redis_client, "usage", support.user("half"), {"watch_hours": Value(double_val=9)})
     body = {
-        "entities": {"user_id": ["u1", "u2", "old", "u3", "nobody"]},
+        "entities": {"user_id": ["u1", "u2", "old", "u3", "nobody", "half"]},
         "features": ["ratio:hours_per_device"],
         "metadata": True,
     }
     rows = gateway.http.post("/features", json=body).json()["results"]
-    assert [row["features"]["hours_per_device"] for row in rows] == [12.25, None, None, None, None]
+    assert [row["features"]["hours_per_device"] for row in rows] == [12.25, None, None, None, None, None]
     assert [row["metadata"]["hours_per_device"]["status"] for row in rows] == [
         "PRESENT",
         "NULL_VALUE",
         "OUTSIDE_MAX_AGE",
+        "NOT_FOUND",
         "NOT_FOUND",
         "NOT_FOUND",
     ]

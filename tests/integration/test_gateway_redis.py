@@ -105,6 +105,21 @@ def test_it_stops_at_any_moment_while_redis_refuses_its_password(
     asyncio.run(at_many_moments())
 
 
+def test_a_rejected_plan_is_logged_once_however_often_it_is_seen(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    support.publish(redis_client, support.plan(format=2))
+
+    async def look_three_times() -> None:
+        gateway = Gateway(support.settings())
+        for _ in range(3):
+            await gateway.plans.refresh()
+        await gateway.store.close()
+
+    asyncio.run(look_three_times())
+    assert [record.message for record in caplog.records].count("plan_rejected") == 1
+
+
 def test_another_database_is_read_when_the_address_names_it(
     redis_client: redis.Redis, redis_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,8 +146,11 @@ def test_a_folder_that_is_not_there_exits_2(run: Run, tmp_path: Path) -> None:
     assert f"{tmp_path / 'nowhere'} is not a folder" in line
 
 
-def test_a_repository_without_contracts_exits_2(run: Run, folder: Path, tmp_path: Path) -> None:
-    code, line = run(folder, "--repo", str(tmp_path))
+def test_a_repository_without_contracts_exits_2(
+    run: Run, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATURE_PLATFORM_REPO", str(tmp_path))
+    code, line = run(folder)
     assert code == 2
     assert f"{tmp_path / 'contracts'} holds no *.yaml" in line
 
@@ -667,9 +670,14 @@ VALUES = st.dictionaries(
 @example(deliveries=[{"user-0": None, "user-1": 1.5}, {"user-1": 1.5}, {"user-0": None, "user-1": 1.5}])
 @given(deliveries=st.lists(VALUES, min_size=1, max_size=4))
 def test_after_any_corrections_the_tables_show_the_last_delivery_exactly(
-    run: Run, offline: psycopg.Connection, tmp_path: Path, deliveries: list[dict[str, float | None]]
+    run: Run,
+    offline: psycopg.Connection,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    deliveries: list[dict[str, float | None]],
 ) -> None:
     repo, folder = _one_table_repository(tmp_path)
+    monkeypatch.setenv("FEATURE_PLATFORM_REPO", str(repo))
     offline.execute("DROP TABLE IF EXISTS readings")
     offline.execute(
         """CREATE TABLE readings (user_id text, as_of timestamptz, created_at timestamptz,
@@ -679,7 +687,7 @@ def test_after_any_corrections_the_tables_show_the_last_delivery_exactly(
     for day, delivery in enumerate(deliveries, start=1):
         table = pa.table({"user_id": list(delivery), "reading": pa.array(delivery.values(), pa.float64())})
         csv.write_csv(table, folder / "readings.csv")
-        assert run(folder, "--repo", str(repo), delivered_at=f"2024-02-{day:02}")[0] == 0
+        assert run(folder, delivered_at=f"2024-02-{day:02}")[0] == 0
         shown = offline.execute(
             """SELECT user_id, reading FROM (SELECT DISTINCT ON (user_id) * FROM readings
                    ORDER BY user_id, created_at DESC) newest WHERE NOT tombstone"""

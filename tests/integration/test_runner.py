@@ -163,10 +163,18 @@ def test_the_ledger_has_a_row_from_the_start_which_the_end_completes(
 def test_a_run_whose_end_cannot_be_written_down_has_failed(
     postgres_server: PostgresServer, migrated_database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tiny_job.main(["ledger_lost"]) == 1
+    assert tiny_job.main(["ledger_gone"]) == 1
     said = capsys.readouterr()
-    assert said.out.startswith("tiny: failed (exit 1): Postgres said: ")
+    assert said.out.startswith("tiny: failed (exit 1): Postgres at ")
     assert "Traceback" not in said.out + said.err
+
+
+def test_a_run_that_lost_the_ledgers_connection_writes_its_end_by_another(
+    postgres_server: PostgresServer, migrated_database: str
+) -> None:
+    assert tiny_job.main(["ledger_lost"]) == 0
+    (row,) = runs(postgres_server, migrated_database)
+    assert (row["state"], row["summary"]) == ("succeeded", "done all the same")
 
 
 # --- the termination message

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from jobs.local.platform import LocalPlatform
 from tests.bytes_redis import BytesRedis
 from tests.conftest import PROJECT, REPOSITORY
 from tests.offline import FEBRUARY, JANUARY, TABLES
+from tests.process_support import wait_for
 
 GOLDEN = "7590-VHVEG"
 STRANGER = "0000-NOBODY"
@@ -32,7 +34,9 @@ EXPORTS_OF_VIEWS = ("subscriptions", "usage_agg_30d", "payments_agg_90d", "suppo
 def live(servers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalPlatform]:
     """A platform with two months ingested and January materialized, gateway and feature server running."""
     folder = tmp_path_factory.mktemp("live")
-    platform = LocalPlatform(servers_folder / "live", folder / "logs", REPOSITORY / "feature_repo", PROJECT)
+    servers = Path(tempfile.mkdtemp(prefix="live-", dir=servers_folder))
+    servers.chmod(0o755)
+    platform = LocalPlatform(servers, folder / "logs", REPOSITORY / "feature_repo", PROJECT)
     try:
         for export in generate(months=2):
             write_export(export, folder / "exports")
@@ -44,6 +48,9 @@ def live(servers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         succeed(platform, "materialize", "--as-of", "2024-01-31")
         platform.start_gateway({"FEATURE_PLATFORM_FRESHNESS_REFERENCE": "watermark"})
         platform.wait_for_feature_server(feature_server)
+        # The first answers of a feature server that has just started are slow.
+        on_demand = f"{platform.gateway_url}/features/{GOLDEN}?feature_service=churn_v2"
+        wait_for(lambda: httpx.get(on_demand).status_code == 200, "on-demand features are served")
         yield platform
     finally:
         platform.stop()

@@ -11,7 +11,8 @@ import psycopg
 import redis
 
 from jobs.errors import DataError, JobError, UsageError
-from jobs.lock import add_lock_wait, writer_lock
+from jobs.flags import add_lock_wait
+from jobs.lock import writer_lock
 from jobs.runner import Run, run_job
 
 
@@ -58,6 +59,14 @@ def _redis(*_: object) -> str:
 def _ledger_lost(_arguments: argparse.Namespace, run: Run) -> str:
     with psycopg.connect("", autocommit=True) as admin:
         admin.execute("SELECT pg_terminate_backend(%s, 10000)", (run.connection.info.backend_pid,))
+    return "done all the same"
+
+
+def _ledger_gone(arguments: argparse.Namespace, run: Run) -> str:
+    with psycopg.connect("", autocommit=True, dbname="postgres") as admin:
+        name = run.connection.info.dbname
+        admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        admin.execute("SELECT pg_terminate_backend(%s, 10000)", (run.connection.info.backend_pid,))
     return "done, but who will know"
 
 
@@ -99,7 +108,7 @@ def _write(arguments: argparse.Namespace, run: Run) -> str:
 Way = Callable[[argparse.Namespace, Run], str]
 WAYS: dict[str, Way] = {
     "done": _done, "failed": _failed, "usage": _usage, "data": _data, "crash": _crash, "statement": _statement,
-    "redis": _redis, "ledger_lost": _ledger_lost, "pause": _pause, "query": _query,
+    "redis": _redis, "ledger_lost": _ledger_lost, "ledger_gone": _ledger_gone, "pause": _pause, "query": _query,
     "lock": _lock, "hold": _hold, "write": _write,
 }  # fmt: skip
 

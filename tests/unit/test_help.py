@@ -8,7 +8,8 @@ from functools import cache
 
 import pytest
 
-from jobs.postgres import ENVIRONMENT_HELP, REQUIRED
+from jobs.flags import ENVIRONMENT
+from jobs.postgres import REQUIRED
 from jobs.settings import PREFIX, Settings
 from tests.conftest import REPOSITORY
 
@@ -30,7 +31,7 @@ def test_help_explains_every_flag_and_the_environment(job: str) -> None:
     assert all(len(entry) == 2 for entry in entries), "each flag says what it does"
     explained = {flag for flags, _ in entries for flag in re.findall(r"--[a-z-]+", flags)}
     assert explained == set(re.findall(r"--[a-z-]+", usage)) | {"--help"}
-    assert ENVIRONMENT_HELP in text
+    assert ENVIRONMENT in text
 
 
 @pytest.mark.parametrize("job", JOBS)
@@ -42,7 +43,7 @@ def test_help_does_not_wait_for_feast(job: str) -> None:
 
 def test_the_environment_help_names_every_setting() -> None:
     for name in (*REQUIRED, *(f"{PREFIX}{field.upper()}" for field in Settings.model_fields)):
-        assert name in ENVIRONMENT_HELP
+        assert name in ENVIRONMENT
 
 
 @cache
