@@ -4,9 +4,15 @@ Ends with 2 and one sentence for each wrong setting, with 1 if it cannot listen.
 """
 
 import logging
+import os
 import signal
 import socket
 import sys
+
+# Feast sets it for itself and its children; this is one process, and its metrics live in memory. The client library
+# of Prometheus looks at it when it is imported, by what follows.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+os.environ.pop("prometheus_multiproc_dir", None)
 
 import uvicorn
 

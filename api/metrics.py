@@ -1,14 +1,8 @@
 """What Prometheus reads. Labels are bounded: route templates, known methods, views of the plan; never an id."""
 
-import os
 from collections import Counter as Tally
 from collections.abc import Iterable, Iterator
 from platform import python_version
-
-# Feast sets it for itself and its children; this is one process, and its metrics live in memory. The client library
-# looks at it when it is imported, so nothing else in the gateway imports that.
-for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
-    os.environ.pop(name, None)
 
 from prometheus_client import (
     CollectorRegistry,

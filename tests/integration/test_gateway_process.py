@@ -194,14 +194,11 @@ def test_metrics_count_by_template_and_never_show_an_id(gateway: GatewayProcess)
     assert "feature_gateway_build_info{" in text
 
 
-@pytest.mark.parametrize("variable", ["PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"])
-def test_metrics_leave_no_files_where_feast_would_put_its_own(
-    redis_client: redis.Redis, tmp_path: Path, variable: str
-) -> None:
+def test_metrics_leave_no_files_where_feast_would_put_its_own(redis_client: redis.Redis, tmp_path: Path) -> None:
     support.seed(redis_client)
     folder = tmp_path / "multiprocess"
     folder.mkdir()
-    with support.gateway_process(tmp_path / "log", **{variable: str(folder)}) as gateway:
+    with support.gateway_process(tmp_path / "log", PROMETHEUS_MULTIPROC_DIR=str(folder)) as gateway:
         gateway.wait_ready()
         assert not list(folder.iterdir())
 
