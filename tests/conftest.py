@@ -16,6 +16,7 @@ import redis
 from jobs.local.servers import PostgresServer, RedisServer
 from jobs.migrations import migrate_ledger, migrate_repository
 from tests.offline import OfflineStore
+from tests.redis_kinds import RedisChild, StartRedis
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = "streamflow"
@@ -114,6 +115,20 @@ def connection(postgres_server: PostgresServer, database: str) -> Iterator[psyco
     """A superuser connection to the database of fixture `database`."""
     with postgres_server.connect(database) as opened:
         yield opened
+
+
+@pytest.fixture
+def redis_children(tmp_path: Path) -> Iterator[StartRedis]:
+    """Starts further Redis servers, which end with the test."""
+    started: list[RedisChild] = []
+
+    def start(*arguments: str, configuration: str = "") -> RedisChild:
+        started.append(RedisChild(tmp_path / f"redis-{len(started)}", *arguments, configuration=configuration))
+        return started[-1]
+
+    yield start
+    for child in started:
+        child.stop()
 
 
 @pytest.fixture

@@ -1,10 +1,6 @@
 """The kinds of Redis that the gateway reads from: with ACL users, behind Sentinel, and as a cluster."""
 
 import asyncio
-import contextlib
-import subprocess
-from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,59 +9,10 @@ import redis
 from redis.cluster import RedisCluster
 
 from api.gateway import Gateway
-from jobs.local.servers import find_redis
-from jobs.process import LOOPBACK, free_port, start_child, stop_child
+from jobs.process import LOOPBACK
 from tests import gateway_support as support
 from tests.gateway_support import refused
-
-HIGHEST_PORT = 65535
-BUS_OFFSET = 10_000
-
-
-def _port() -> int:
-    """A free port that leaves room for the cluster's bus, which Redis opens this far above it."""
-    return next(port for port in iter(free_port, None) if port + BUS_OFFSET <= HIGHEST_PORT)
-
-
-class Child:
-    """A Redis server with arguments of its own."""
-
-    def __init__(self, folder: Path, *arguments: str, configuration: str = "") -> None:
-        self.port = _port()
-        folder.mkdir()
-        (folder / "redis.conf").write_text(configuration)
-        options = ["--bind", LOOPBACK, "--port", str(self.port), "--save", "", "--dir", str(folder), *arguments]
-        program = find_redis().path
-        self.process: subprocess.Popen[bytes] = start_child(
-            [program, str(folder / "redis.conf"), *options], log=folder / "log"
-        )
-        self.client = redis.Redis(host=LOOPBACK, port=self.port)
-        support.wait_for(self._answers)
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(redis.ConnectionError):
-            return bool(self.client.ping())
-        return False
-
-    @property
-    def address(self) -> str:
-        return f"{LOOPBACK}:{self.port}"
-
-    def stop(self) -> None:
-        stop_child(self.process)
-
-
-@pytest.fixture
-def children(tmp_path: Path) -> Iterator[Any]:
-    started: list[Child] = []
-
-    def start(*arguments: str, configuration: str = "") -> Child:
-        started.append(Child(tmp_path / f"redis-{len(started)}", *arguments, configuration=configuration))
-        return started[-1]
-
-    yield start
-    for child in started:
-        child.stop()
+from tests.redis_kinds import StartRedis, form_cluster
 
 
 def environment(address: str, kind: str) -> dict[str, str]:
@@ -130,13 +77,8 @@ def test_another_database_is_read_when_the_address_names_it(
         assert http.get("/features/u1").status_code == 200
 
 
-def test_a_cluster_is_read(children: Any, tmp_path: Path) -> None:
-    nodes = [children("--cluster-enabled", "yes") for _ in range(2)]
-    for number, node in enumerate(nodes):
-        node.client.execute_command("CLUSTER", "ADDSLOTS", *range(number * 8192, (number + 1) * 8192))
-    nodes[0].client.execute_command("CLUSTER", "MEET", LOOPBACK, nodes[1].port)
-    for node in nodes:
-        support.wait_for(partial(_is_whole, node))
+def test_a_cluster_is_read(redis_children: StartRedis, tmp_path: Path) -> None:
+    nodes = form_cluster(redis_children, 2)
     cluster: Any = RedisCluster(host=LOOPBACK, port=nodes[0].port)
     support.seed(cluster)
     users = [f"user-{number}" for number in range(50)]
@@ -153,18 +95,14 @@ def test_a_cluster_is_read(children: Any, tmp_path: Path) -> None:
         assert {gateway.http.get(f"/features/{user}").status_code for user in users} <= {200, 503}
 
 
-def _is_whole(node: Child) -> bool:
-    return b"cluster_state:ok" in node.client.execute_command("CLUSTER", "INFO")
-
-
-def test_sentinels_new_master_is_followed(children: Any, tmp_path: Path) -> None:
-    master = children()
-    replica = children("--replicaof", LOOPBACK, str(master.port), "--repl-diskless-sync-delay", "0")
+def test_sentinels_new_master_is_followed(redis_children: StartRedis, tmp_path: Path) -> None:
+    master = redis_children()
+    replica = redis_children("--replicaof", LOOPBACK, str(master.port), "--repl-diskless-sync-delay", "0")
     support.seed(master.client)
     support.wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up")
     support.wait_for(lambda: replica.client.dbsize() == master.client.dbsize())
     watch = f"sentinel monitor ours {LOOPBACK} {master.port} 1\nsentinel down-after-milliseconds ours 500\n"
-    sentinel = children("--sentinel", configuration=watch + "sentinel failover-timeout ours 2000\n")
+    sentinel = redis_children("--sentinel", configuration=watch + "sentinel failover-timeout ours 2000\n")
     support.wait_for(lambda: sentinel.client.sentinel_slaves("ours"))
     variables = environment(sentinel.address, "redis_sentinel") | {"FEATURE_PLATFORM_REDIS_SENTINEL_MASTER": "ours"}
     with support.gateway_process(tmp_path / "log", **variables) as gateway:
