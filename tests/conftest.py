@@ -99,6 +99,8 @@ def applied_template(postgres_server: PostgresServer, redis_server: RedisServer)
     # A process of its own: a connection of ours to the template would keep it from being copied.
     with postgres_server.connect() as admin:
         admin.execute("CREATE DATABASE applied_template")
+    with redis.Redis(host=redis_server.host, port=redis_server.port, password=redis_server.password) as client:
+        client.flushall()
     environment = {
         **os.environ,
         **postgres_server.environment("applied_template"),

@@ -1,10 +1,12 @@
 """The materialization status beside the data in Redis: per feature view its watermark and how it got there."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import cast
 
+from jobs.errors import UsageError
 from jobs.instants import isoformat, parse_instant
 from jobs.online.store import Client
 
@@ -29,9 +31,13 @@ def status_key(project: str) -> str:
 
 
 def read_status(client: Client, project: str) -> dict[str, ViewStatus]:
-    """The status of every view that was ever materialized and verified."""
+    """The status of every view that was ever materialized and verified; one that cannot be read is none."""
     stored = cast("dict[bytes, bytes]", client.hgetall(status_key(project)))
-    return {view.decode(): _parse(text) for view, text in stored.items()}
+    status = {}
+    for view, text in stored.items():
+        with suppress(ValueError, KeyError, TypeError, UsageError):
+            status[view.decode()] = _parse(text)
+    return status
 
 
 def write_status(client: Client, project: str, status: dict[str, ViewStatus]) -> None:

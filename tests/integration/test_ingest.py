@@ -129,7 +129,10 @@ def test_an_instant_that_cannot_be_right_exits_2_and_changes_nothing(
 
 @pytest.mark.parametrize(
     ("flag", "value", "sentence"),
-    [("--lock-wait", "soon", "'soon' is not a number of seconds"), ("--lock-wait", "-1", "-1 is not between 0 and")],
+    [
+        ("--lock-wait", "soon", "'soon' is not a number of seconds"),
+        ("--lock-wait", "-1", "'-1' is not a number of seconds from 0 to 86400"),
+    ],
 )
 def test_a_wrong_flag_exits_2(
     folder: Path, capsys: pytest.CaptureFixture[str], flag: str, value: str, sentence: str

@@ -218,6 +218,18 @@ def test_what_is_missing_or_wrong_in_redis_is_mended(platform: OfflineStore, red
     assert dump(redis_client) == before
 
 
+@pytest.mark.parametrize("text", [b"", b"null", b"{}", b'{"watermark": "soon"}', b"\xff"])
+def test_a_status_that_cannot_be_read_is_none_and_is_mended(
+    platform: OfflineStore, redis_client: BytesRedis, text: bytes
+) -> None:
+    platform.snapshot("a", JANUARY)
+    assert run() == 0
+    before = dump(redis_client)
+    redis_client.hset(STATUS, "subs_profile_fv", text)
+    assert run() == 0
+    assert dump(redis_client) == before
+
+
 def test_only_the_named_views_are_materialized(platform: OfflineStore, redis_client: BytesRedis) -> None:
     platform.snapshot("a", JANUARY)
     assert run("--feature-view", "subs_profile_fv") == 0
