@@ -170,7 +170,10 @@ def _recover(place: Path) -> None:
         former.rename(place)
     shutil.rmtree(former, ignore_errors=True)
     for leftover in place.parent.glob(f"{_prefix(place)}*"):
-        lock = os.open(leftover, os.O_RDONLY)
+        try:
+            lock = os.open(leftover, os.O_RDONLY)
+        except FileNotFoundError:  # another run's, which is done with it
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(leftover, ignore_errors=True)

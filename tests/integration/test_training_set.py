@@ -576,6 +576,14 @@ def test_a_new_set_replaces_the_former_one_whole(world: World, run: Run) -> None
     assert [path.name for path in new.folder.parent.iterdir()] == ["set"]
 
 
+def is_writing(parent: Path) -> bool:
+    """Whether a new set's folder has files; folders come and go while this looks."""
+    try:
+        return any(parent.glob(".set.partial-*/*"))
+    except FileNotFoundError:
+        return False
+
+
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_that_is_ended_while_it_writes_leaves_a_whole_set_and_the_next_one_cleans_up(
     world: World, run: Run, ending: signal.Signals
@@ -589,7 +597,7 @@ def test_a_run_that_is_ended_while_it_writes_leaves_a_whole_set_and_the_next_one
         cwd=REPOSITORY, env=os.environ | {"PYTHONUNBUFFERED": "1"}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while child.poll() is None and not list(former.folder.parent.glob(".set.partial-*/*")):
+    while child.poll() is None and not is_writing(former.folder.parent):
         assert time.monotonic() < deadline
         time.sleep(0.0005)
     child.send_signal(ending)
