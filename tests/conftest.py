@@ -1,7 +1,6 @@
 """Real servers for the whole suite: one Postgres and one Redis per pytest process, a fresh database per test."""
 
 import os
-import secrets
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import redis
 
 from jobs.local.servers import PostgresServer, RedisServer
 from jobs.migrations import migrate_ledger, migrate_repository
+from tests.databases import clone
 from tests.offline import OfflineStore
 from tests.redis_kinds import RedisChild, StartRedis
 
@@ -56,7 +56,8 @@ def repository(monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def database(postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A fresh, empty database; libpq's variables name it."""
-    yield from _database(postgres_server, monkeypatch, "template1")
+    with clone(postgres_server, "template1", monkeypatch) as name:
+        yield name
 
 
 @pytest.fixture
@@ -64,7 +65,8 @@ def migrated_database(
     postgres_server: PostgresServer, migrated_template: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """A fresh database with all migrations applied and no Feast objects; libpq's variables name it."""
-    yield from _database(postgres_server, monkeypatch, migrated_template)
+    with clone(postgres_server, migrated_template, monkeypatch) as name:
+        yield name
 
 
 @pytest.fixture
@@ -72,7 +74,8 @@ def applied_database(
     postgres_server: PostgresServer, applied_template: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
     """A fresh database in which `jobs.apply` has been run; libpq's variables name it."""
-    yield from _database(postgres_server, monkeypatch, applied_template)
+    with clone(postgres_server, applied_template, monkeypatch) as name:
+        yield name
 
 
 @pytest.fixture
@@ -142,13 +145,3 @@ def redis_client(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> 
     client.flushall()
     yield client
     client.close()
-
-
-def _database(server: PostgresServer, monkeypatch: pytest.MonkeyPatch, template: str) -> Iterator[str]:
-    name = f"test_{secrets.token_hex(6)}"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        for variable, value in server.environment(name).items():
-            monkeypatch.setenv(variable, value)
-        yield name
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

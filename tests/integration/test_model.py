@@ -13,7 +13,8 @@ from feature_repo.sample import generate, write_export
 from jobs import ingest, postgres, training_set
 from jobs.local.servers import PostgresServer
 from tests.conftest import REPOSITORY
-from tests.integration.training_support import applied_template, clone
+from tests.databases import clone
+from tests.integration.training_support import applied_template
 
 MONTHS = 6
 CLEARLY_ABOVE_CHANCE = 0.65

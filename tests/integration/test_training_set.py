@@ -30,6 +30,7 @@ from jobs.training.leak_proof import prove_labels
 from jobs.training.rows import RULES, find_labels
 from jobs.training.window import LabelledInstant
 from tests.conftest import REPOSITORY
+from tests.databases import clone
 from tests.integration.training_support import (
     DAY,
     FEATURES,
@@ -39,7 +40,6 @@ from tests.integration.training_support import (
     Outcome,
     World,
     applied_template,
-    clone,
     is_whole,
     run_job,
 )

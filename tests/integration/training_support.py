@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from jobs import training_set
 from jobs.local.servers import PostgresServer
 from jobs.registry import apply_repository
 from jobs.settings import load_settings
+from tests.databases import clone
 
 JANUARY, FEBRUARY, MARCH = (datetime(2024, month, last, tzinfo=UTC) for month, last in ((1, 31), (2, 29), (3, 31)))
 DAY = timedelta(days=1)
@@ -34,18 +34,6 @@ FEATURES = [
     "watch_hours_30d", "avg_session_mins_7d", "unique_devices_30d", "skips_7d", "rebuffer_events_7d",
     "failed_payments_90d", "support_tickets_90d", "ticket_avg_resolution_hrs_90d",
 ]  # fmt: skip
-
-
-@contextmanager
-def clone(server: PostgresServer, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A database made from `template`, which libpq's variables name."""
-    name = f"test_{secrets.token_hex(6)}"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-        for variable, value in server.environment(name).items():
-            monkeypatch.setenv(variable, value)
-        yield name
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager
