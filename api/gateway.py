@@ -40,7 +40,9 @@ class Gateway:
     """All parts over one connection to Redis; nothing is connected before the first use."""
 
     def __init__(self, settings: Settings, store: OnlineStore | None = None) -> None:
-        address = redis_address.parse(settings.redis_connection_string)
+        address = redis_address.parse(
+            settings.redis_connection_string, username=settings.redis_username, password=settings.redis_password
+        )
         self.settings = settings
         self.keys = ApiKeys(settings.api_key_hashes)
         self.store: OnlineStore = store or RedisStore(address, settings.redis_type, settings.redis_sentinel_master)
@@ -59,6 +61,8 @@ class Gateway:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Looks for plans while it is open; closes every connection at its end."""
+        # Requests wait in the backlog for this look: a gateway that is started again refuses none for want of a plan.
+        await self.plans.refresh()
         watch = asyncio.create_task(self.plans.run())
         try:
             yield

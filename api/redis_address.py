@@ -1,6 +1,7 @@
 """Feast's connection string for Redis: `host:port[,host:port...][,name=value...]`."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,11 @@ class RedisAddress:
     options: dict[str, Any]
 
 
-def parse(text: str) -> RedisAddress:
-    """SettingsError names what is wrong with the string, never the string itself: it holds a password."""
+def parse(text: str, **credentials: str) -> RedisAddress:
+    """The address that the string gives, with `username` and `password` beside it where they are not empty.
+
+    SettingsError names what is wrong with the string, never the string itself: it holds a password.
+    """
     parts = [part.strip() for part in text.split(",")]
     nodes = tuple(_node(part) for part in parts if "=" not in part)
     if not nodes:
@@ -43,7 +47,16 @@ def parse(text: str) -> RedisAddress:
             raise SettingsError(f"{_SETTING} holds an unknown option; the known ones are {', '.join(_KNOWN)}.")
         if name not in _OVERRULED:
             options[name] = _option(name, value)
-    return RedisAddress(nodes, options)
+    return RedisAddress(nodes, options | _agreeing(credentials, options))
+
+
+def _agreeing(credentials: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:
+    given = {name: value for name, value in credentials.items() if value}
+    for name, value in given.items():
+        if options.get(name, value) != value:
+            setting = f"{PREFIX}REDIS_{name.upper()}"
+            raise SettingsError(f"{setting} and the {name} in {_SETTING} differ; give one of the two.")
+    return given
 
 
 def _node(part: str) -> tuple[str, int]:

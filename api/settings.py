@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     redis_connection_string: Annotated[
         str, Field(min_length=1, repr=False, description="HOST:PORT[,HOST:PORT...][,db=0][,password=...][,ssl=true]")
     ]
+    redis_username: Annotated[str, Field(description="the user name that Redis knows the gateway by")] = ""
+    redis_password: Annotated[str, Field(repr=False, description="the password of that user")] = ""
     redis_type: Annotated[
         Literal["redis", "redis_sentinel", "redis_cluster"],
         Field(description="redis, redis_sentinel or redis_cluster"),

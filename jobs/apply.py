@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs import migrations, registry, roles
+from jobs import applied, logins, migrations, registry, roles
 from jobs.flags import add_lock_wait, job_parser
 from jobs.lock import writer_lock
 from jobs.online import store as online_store
@@ -19,7 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = job_parser(
         "apply",
         "Bring the database, Feast's registry and the serving plan to what the repository says. Repeating it changes\n"
-        "nothing. A plan whose features are not filled yet waits for the next materialization.",
+        "nothing. A plan whose features are not filled yet waits for the next materialization. With the folder\n"
+        "FEATURE_PLATFORM_LOGINS_DIR (files JOB/username, JOB/password) each of these logins is made to exist, with\n"
+        "that password, as a member of its job's role.",
     )
     add_lock_wait(parser)
     return run_job("apply", parser, argv, _apply, prepare=migrations.migrate_ledger)
@@ -27,23 +29,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _apply(arguments: argparse.Namespace, run: Run) -> str:
     settings = load_settings()
+    wanted_logins = logins.load_logins()
     client = online_store.connect(settings)
     client.ping()
     with writer_lock(arguments.lock_wait) as lock:
-        roles.ensure_roles(run.connection)
-        applied = migrations.migrate_repository(run.connection, settings.repo)
-        run.log("migrated", files=applied)
+        _ensure_roles(run, wanted_logins)
+        migrated = migrations.migrate_repository(run.connection, settings.repo)
+        run.log("migrated", files=migrated)
         definitions = registry.apply_repository(settings, before_change=lock.check)
         roles.grant(run.connection)
+        logins.check(run.connection, wanted_logins)
         plan = build_plan(definitions)
         lock.check()
         publication = publish_plan(client, settings.project, plan, read_status(client, settings.project))
-    run.details |= {"migrations": applied, "plan": plan.version, "publication": publication}
+        lock.check()
+        applied.note(run.connection, settings.project, applied.fingerprint(settings.repo))
+    run.details |= {"migrations": migrated, "plan": plan.version, "publication": publication}
     waits = " for a materialization that fills its new features" if publication is Publication.WAITING else ""
     return (
-        f"done: {len(applied)} migrations, {len(definitions.views) + len(definitions.on_demand_views)} feature views, "
+        f"done: {len(migrated)} migrations, {len(definitions.views) + len(definitions.on_demand_views)} feature views, "
         f"{len(definitions.services)} feature services; serving plan {plan.version[:12]} {publication}{waits}"
     )
+
+
+def _ensure_roles(run: Run, wanted_logins: Sequence[logins.Login]) -> None:
+    changes = logins.changes(run.connection, wanted_logins)
+    roles.ensure_roles(run.connection, then=[change.command for change in changes])
+    logins.make(run.connection, changes)
+    run.details["logins"] = sorted({change.login.user for change in changes})
+    run.log("logins", changed=run.details["logins"])
 
 
 if __name__ == "__main__":

@@ -11,9 +11,13 @@ environment:
   FEATURE_PLATFORM_REPO                     the Feast repository (default feature_repo)
   FEATURE_PLATFORM_PROJECT                  the Feast project
   FEATURE_PLATFORM_REDIS_CONNECTION_STRING  Redis, as Feast writes it: host:port,username=...,password=...,ssl=true
+  FEATURE_PLATFORM_REDIS_USERNAME, FEATURE_PLATFORM_REDIS_PASSWORD
+                                            who we are there, where the connection string does not say it
   FEATURE_PLATFORM_REDIS_TYPE               redis (default), redis_sentinel or redis_cluster
   FEATURE_PLATFORM_REDIS_SENTINEL_MASTER    the name that the Sentinels know Redis by (default mymaster)
-  FEATURE_PLATFORM_SECRETS_DIR              a folder of files, each named like a lower-case FEATURE_PLATFORM_ variable
+  FEATURE_PLATFORM_SECRETS_DIR              a folder of files, each named like a lower-case FEATURE_PLATFORM_ variable;
+                                            its files pguser and pgpassword stand for PGUSER and PGPASSWORD
+  FEATURE_PLATFORM_LOGINS_DIR               for apply: a folder of files JOB/username and JOB/password, the jobs' logins
   FEATURE_PLATFORM_TERMINATION_LOG          a file that gets the one-line summary (Kubernetes: /dev/termination-log)
 """
 
@@ -32,18 +36,19 @@ def add_lock_wait(parser: argparse.ArgumentParser) -> None:
     """Give a writer's parser its `--lock-wait`."""
     parser.add_argument(
         "--lock-wait",
-        type=_seconds,
+        type=seconds,
         default=10.0,
         metavar="SECONDS",
         help="how long to wait for another writer to finish before giving up with exit 75 (default 10)",
     )
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
+    """A flag's number of seconds."""
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= LONGEST_WAIT_SECONDS:
+        number = -1.0
+    if not 0 <= number <= LONGEST_WAIT_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {LONGEST_WAIT_SECONDS}")
-    return seconds
+    return number

@@ -1,195 +1,117 @@
-"""`python -m jobs.ingest`: take one folder of monthly exports into the offline store, whole or not at all."""
+"""`python -m jobs.ingest`: take monthly exports into the offline store, each folder whole or not at all."""
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import psycopg
 
-from jobs import postgres
-from jobs.errors import JobError, UsageError
-from jobs.exports import reader
-from jobs.exports.contract import Contract, load_contracts
-from jobs.exports.loader import Loaded, SnapshotLoader
-from jobs.exports.reader import Export
-from jobs.exports.violations import Violations
+from jobs.ending import End, conclude, interruptible, tell
+from jobs.errors import EXIT_DONE, EXIT_FAILED, JobError, UsageError
+from jobs.exports.contract import load_contracts
+from jobs.exports.delivery import find_deliveries, find_delivery
+from jobs.exports.intake import Intake, Taken
 from jobs.flags import add_lock_wait, job_parser
-from jobs.instants import isoformat, parse_instant, utc_now
-from jobs.lock import WriterLock, writer_lock
-from jobs.runner import Run, run_job
+from jobs.runner import Run, run_job, run_once
 from jobs.settings import load_repository
 
-AS_OF_FILE = "AS_OF"
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """A folder of exports: what it describes, since when the platform may be said to know it, and its files' sha256."""
-
-    as_of: datetime
-    delivered_at: datetime
-    files: Mapping[str, Path]
-    sha256: Mapping[str, str]
+JOB = "ingest"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job with the flags `argv` (default: the command line's) and return its exit code."""
-    return run_job("ingest", _parser(), argv, ingest)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.all is None or arguments.folder or arguments.as_of or arguments.delivered_at:
+        return run_job(JOB, parser, argv, lambda arguments, run: _ingest(arguments, run).sentence)
+    with interruptible():
+        end = _ingest_all(arguments)
+    return conclude(JOB, end)
 
 
-def ingest(args: argparse.Namespace, run: Run) -> str:
-    """Load the folder of the flags and return the one-line summary. Raises JobError; then nothing was changed."""
+def _ingest(arguments: argparse.Namespace, run: Run) -> Taken:
+    """Load the folder of the flags. Raises JobError; then nothing was changed."""
+    if arguments.all is not None:
+        raise UsageError("--all takes each folder by what it states itself: leave out DIR, --as-of and --delivered-at")
+    if arguments.folder is None:
+        raise UsageError("name the folder of the export files, or with --all the folder that holds such folders")
     contracts = load_contracts(load_repository())
-    delivery = _delivery(args, contracts)
-    run.details |= {"as_of": isoformat(delivery.as_of), "delivered_at": isoformat(delivery.delivered_at)}
+    delivery = find_delivery(arguments.folder, arguments.as_of, arguments.delivered_at)
     try:
-        earlier = _run_that_loaded(delivery, contracts, run)
-        if earlier is not None:
-            return f"nothing new: run {earlier} loaded the same files for {isoformat(delivery.as_of)}"
-        exports = _checked_exports(delivery, contracts)
-        run.log("checked", files=len(exports), rows=sum(export.table.num_rows for export in exports))
-        with writer_lock(args.lock_wait) as lock:
-            loaded = _load(delivery, exports, run, lock)
+        return Intake(contracts, run, arguments.lock_wait).take(delivery)
     except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
         problem = str(error).splitlines()[0]
         raise JobError(
             f"the database lacks what the contracts name ({problem}); run `python -m jobs.apply` first"
         ) from error
-    run.details["files"] = _files_for_ledger(delivery, {e.contract.export: e.table.num_rows for e in exports})
-    run.details["tables"] = {table: vars(appended) for table, appended in loaded.items()}
-    return _summary(delivery, exports, loaded)
 
 
-def _delivery(args: argparse.Namespace, contracts: Sequence[Contract]) -> Delivery:
-    now = utc_now()
-    as_of = parse_instant(args.as_of)
-    delivered_at = now if args.delivered_at is None else parse_instant(args.delivered_at)
-    if as_of > now:
-        raise UsageError(f"--as-of {isoformat(as_of)} is in the future")
-    if delivered_at > now:
-        raise UsageError(f"--delivered-at {isoformat(delivered_at)} is in the future")
-    if delivered_at < as_of:
-        raise UsageError(f"--delivered-at {isoformat(delivered_at)} is before --as-of {isoformat(as_of)}")
-    files = reader.find_files(args.folder, contracts)
-    _check_stated(args.folder, as_of)
-    return Delivery(as_of, delivered_at, files, {name: reader.sha256_of(file) for name, file in files.items()})
-
-
-def _check_stated(folder: Path, as_of: datetime) -> None:
-    """A folder that states what it describes must not be loaded as another month."""
-    file = folder / AS_OF_FILE
-    if not file.is_file():
-        return
+def _ingest_all(arguments: argparse.Namespace) -> End:
+    """A run for each folder, in order of delivery, up to the first that fails; the end of the whole."""
     try:
-        stated = parse_instant(file.read_text(errors="replace").strip())
-    except UsageError as error:
-        raise UsageError(f"{file}: {error}") from error
-    if stated != as_of:
-        raise UsageError(f"{file} says {isoformat(stated)}, but --as-of is {isoformat(as_of)}")
+        folders = [delivery.folder for delivery in find_deliveries(arguments.all)]
+    except JobError as error:
+        return run_once(JOB, arguments, partial(_refuse, error))
+    series = _Series(arguments, len(folders))
+    try:
+        for folder in folders:
+            end = series.take(folder)
+            tell(JOB, end)
+            if end.exit_code != EXIT_DONE:
+                return End(end.exit_code, f"{folder}, after {series.so_far()}: {end.sentence}")
+    except KeyboardInterrupt:  # between two runs
+        return End(EXIT_FAILED, f"interrupted after {series.so_far()}; run it again")
+    return End(EXIT_DONE, f"{arguments.all}: {series.so_far()}")
 
 
-def _run_that_loaded(delivery: Delivery, contracts: Sequence[Contract], run: Run) -> int | None:
-    """The run that loaded just these files as the newest ones of this as_of, if the tables still show their rows."""
-    row = run.connection.execute(
-        """SELECT run_id, details -> 'files' FROM ledger.runs
-           WHERE job = 'ingest' AND state = 'succeeded' AND details ? 'files' AND details ->> 'as_of' = %s
-           ORDER BY run_id DESC LIMIT 1""",
-        (isoformat(delivery.as_of),),
-    ).fetchone()
-    if row is None or {name: file["sha256"] for name, file in row[1].items()} != dict(delivery.sha256):
-        return None
-    for contract in contracts:
-        shown = SnapshotLoader(run.connection, contract, delivery.as_of).count()
-        if shown != row[1][contract.export]["rows"]:
-            return None
-    return int(row[0])
+def _refuse(error: JobError, _arguments: argparse.Namespace, _run: Run) -> str:
+    raise error
 
 
-def _checked_exports(delivery: Delivery, contracts: Sequence[Contract]) -> list[Export]:
-    violations = Violations()
-    exports = [
-        reader.read_export(delivery.files[contract.export], delivery.sha256[contract.export], contract, violations)
-        for contract in contracts
-    ]
-    read = [export for export in exports if export is not None]
-    reader.check_same_keys(read, violations)
-    violations.raise_any()
-    return read
+class _Series:
+    """Counts what becomes of the folders of one `--all`."""
 
+    def __init__(self, arguments: argparse.Namespace, folders: int) -> None:
+        self._arguments, self._folders = arguments, folders
+        self._loaded = self._nothing_new = 0
 
-def _load(delivery: Delivery, exports: Sequence[Export], run: Run, lock: WriterLock) -> dict[str, Loaded]:
-    """Everything in one transaction: whatever ends it early leaves the tables as they were."""
-    rows = sum(export.table.num_rows for export in exports)
-    with postgres.connect("ingest") as connection, run.progress(rows, "rows", "loading") as progress:
-        loaders = {e.contract.table: SnapshotLoader(connection, e.contract, delivery.as_of) for e in exports}
-        _check_row_counts(exports, loaders)
-        loaded = {}
-        for export in exports:
-            loader = loaders[export.contract.table]
-            lock.check()
-            loader.stage(export, progress.advance)
-            loaded[export.contract.table] = _append(loader, delivery)
-            loader.verify(export.table.num_rows)
-        lock.check()
-    return loaded
+    def take(self, folder: Path) -> End:
+        """Ingest the folder as a run of its own."""
+        return run_once(JOB, argparse.Namespace(**{**vars(self._arguments), "all": None, "folder": folder}), self._body)
 
+    def so_far(self) -> str:
+        """Like `1 loaded and 5 with nothing new of 6 folders`."""
+        return f"{self._loaded} loaded and {self._nothing_new} with nothing new of {self._folders} folders"
 
-def _append(loader: SnapshotLoader, delivery: Delivery) -> Loaded:
-    newest = loader.newest_created_at()
-    if newest is None or newest < delivery.delivered_at:
-        return loader.append(delivery.delivered_at)
-    if loader.differs():
-        raise UsageError(
-            f"--delivered-at {isoformat(delivery.delivered_at)} is not after {isoformat(newest)}, when "
-            f"{isoformat(delivery.as_of)} was delivered last; a correction is delivered later than what it corrects"
-        )
-    return Loaded(rows=0, tombstones=0)
-
-
-def _check_row_counts(exports: Sequence[Export], loaders: Mapping[str, SnapshotLoader]) -> None:
-    violations = Violations()
-    for export in exports:
-        band, rows = export.contract.rows, export.table.num_rows
-        before = loaders[export.contract.table].count_before()
-        if rows < band.min:
-            violations.add(export.lines.file, f"has {rows:,} rows, fewer than {band.min:,}")
-        elif before and not band.min_ratio <= rows / before <= band.max_ratio:
-            allowed = f"{band.min_ratio:g} to {band.max_ratio:g} times the {before:,} of the month before"
-            violations.add(export.lines.file, f"has {rows:,} rows, which is not {allowed}")
-    violations.raise_any()
-
-
-def _files_for_ledger(delivery: Delivery, rows: Mapping[str, int]) -> dict[str, dict[str, str | int]]:
-    return {
-        name: {"file": file.name, "sha256": delivery.sha256[name], "rows": rows[name]}
-        for name, file in delivery.files.items()
-    }
-
-
-def _summary(delivery: Delivery, exports: Sequence[Export], loaded: Mapping[str, Loaded]) -> str:
-    rows = sum(appended.rows for appended in loaded.values())
-    tombstones = sum(appended.tombstones for appended in loaded.values())
-    read = ", ".join(f"{export.table.num_rows:,} {export.contract.export}" for export in exports)
-    if not rows and not tombstones:
-        return f"nothing new: the tables show {isoformat(delivery.as_of)} like these files ({read})"
-    return (
-        f"{isoformat(delivery.as_of)} loaded ({read}): {rows:,} rows and {tombstones:,} tombstones appended, "
-        f"known since {isoformat(delivery.delivered_at)}"
-    )
+    def _body(self, arguments: argparse.Namespace, run: Run) -> str:
+        taken = _ingest(arguments, run)
+        self._loaded += taken.is_new
+        self._nothing_new += not taken.is_new
+        return taken.sentence
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = job_parser(
-        "ingest",
+        JOB,
         "Take a folder of exports (one CSV or Parquet file per data contract) into the offline store: all of it or\n"
-        "nothing. Files that were loaded before change nothing; changed ones are a correction.",
+        "nothing. Files that were loaded before change nothing; changed ones are a correction.\n\n"
+        "With --all every folder in ROOT, each as a run of its own, in order of delivery, up to the first that fails:\n"
+        "a folder that breaks its contract fails each time, and holds up those delivered after it, until it is\n"
+        "corrected. Each time all files are read to find what is new. Write AS_OF last, when all else is there.",
     )
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the export files")
-    parser.add_argument("--as-of", required=True, metavar="T", help="the instant that the exports describe (UTC)")
-    parser.add_argument("--delivered-at", metavar="T", help="when they were delivered (default: now)")
+    parser.add_argument("folder", type=Path, nargs="?", metavar="DIR", help="the folder of the export files")
+    parser.add_argument("--all", type=Path, metavar="ROOT", help="a folder of such folders, each with a file AS_OF")
+    parser.add_argument(
+        "--as-of", metavar="T", help="the instant that the exports describe, UTC (default: what DIR's file AS_OF says)"
+    )
+    parser.add_argument(
+        "--delivered-at",
+        metavar="T",
+        help="when they were delivered (default: now; without --as-of what DIR's file DELIVERED_AT says, if it is "
+        "there). Files that a correction has replaced are taken again only when they were delivered after it",
+    )
     add_lock_wait(parser)
     return parser
 

@@ -1,20 +1,46 @@
-"""Connections to Postgres, by libpq's own environment: PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD or PGPASSFILE."""
+"""Connections to Postgres, by libpq's own environment: PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD or PGPASSFILE.
+
+User and password may be mounted files, which `export_credentials` turns into PGUSER and PGPASSWORD.
+"""
 
 import os
 
 import psycopg
 
 from jobs.errors import JobError, UsageError
+from jobs.settings import PREFIX, folder_named_by, read_secret
 
+CREDENTIAL_FILES = {"PGUSER": "pguser", "PGPASSWORD": "pgpassword"}
 REQUIRED = ("PGHOST", "PGDATABASE", "PGUSER")
 CONNECT_TIMEOUT_SECONDS = 10
 # A server that vanished without a word is given up after a minute, also in the middle of a long query.
 KEEPALIVES = "keepalives_idle=30 keepalives_interval=10 keepalives_count=3 tcp_user_timeout=60000"
 
 
-def connect(application_name: str, *, autocommit: bool = False) -> psycopg.Connection:
+def export_credentials() -> None:
+    """Put what the files `pguser` and `pgpassword` of FEATURE_PLATFORM_SECRETS_DIR say into this process's environment.
+
+    All that libpq does in this process reads them there, Feast's engine too; a file that is empty or absent says
+    nothing. Raises UsageError when the environment says something else already.
+    """
+    folder = folder_named_by("SECRETS_DIR")
+    if folder is None:
+        return
+    for variable, name in CREDENTIAL_FILES.items():
+        file = folder / name
+        value = read_secret(file) if file.exists() else ""
+        if value and (os.environ.get(variable) or value) != value:
+            raise UsageError(f"{variable} and the file {name} of {PREFIX}SECRETS_DIR differ; give one of the two")
+        if value:
+            os.environ[variable] = value
+
+
+def connect(
+    application_name: str, *, autocommit: bool = False, user: str | None = None, password: str | None = None
+) -> psycopg.Connection:
     """A connection whose session speaks UTC and finds unqualified tables in schema `offline`.
 
+    As the environment's user, unless `user` and `password` are given.
     Raises UsageError when a needed setting is missing and JobError when the server cannot be reached.
     """
     missing = [name for name in REQUIRED if not os.environ.get(name)]
@@ -29,6 +55,8 @@ def connect(application_name: str, *, autocommit: bool = False) -> psycopg.Conne
             autocommit=autocommit,
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             options="-c TimeZone=UTC -c search_path=offline",
+            user=user,
+            password=password,
         )
     except psycopg.OperationalError as error:
         where = f"{os.environ['PGHOST']}:{os.environ.get('PGPORT', '5432')}/{os.environ['PGDATABASE']}"

@@ -1,8 +1,8 @@
 """Who may do what in Postgres: a group role per job, with what the job needs and nothing beside it.
 
-The roles cannot log in. An operator makes a login a member of one: `CREATE ROLE loader LOGIN PASSWORD '...' IN ROLE
-feature_platform_ingest`. `apply` alone has none of them: it runs as the owner of the schemas, and what it creates it
-grants.
+The roles cannot log in. A login is made a member of one, by `apply` (jobs/logins.py) or by an operator: `CREATE ROLE
+loader LOGIN PASSWORD '...' IN ROLE feature_platform_ingest`. `apply` alone has none of them: it runs as the owner of
+the schemas, and what it creates it grants.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
+from jobs import applied
 from jobs.errors import UsageError
 from jobs.migrations import SCHEMAS
 
@@ -20,7 +21,7 @@ PUBLIC = sql.SQL("PUBLIC")
 
 @dataclass(frozen=True)
 class Needs:
-    """What one role may do besides connecting."""
+    """What one role may do besides connecting and reading what `apply` has applied."""
 
     select: tuple[str, ...] = ()
     """Schemas all of whose tables it reads."""
@@ -61,10 +62,11 @@ def role_of(job: str) -> str:
 ROLES = tuple(map(role_of, NEEDS))
 
 
-def ensure_roles(connection: psycopg.Connection) -> None:
+def ensure_roles(connection: psycopg.Connection, then: Sequence[str] = ()) -> None:
     """Create the roles that the cluster lacks; any number of sessions may do so at once, in any of its databases.
 
-    Raises UsageError, which names the missing ones, when the connection's user may not create roles.
+    Raises UsageError, which names the missing ones, when the connection's user may not create roles; what an
+    administrator is asked to run ends with the commands `then`.
     """
     missing = _missing_roles(connection)
     try:
@@ -73,7 +75,7 @@ def ensure_roles(connection: psycopg.Connection) -> None:
             with suppress(psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation), connection.transaction():
                 connection.execute(sql.SQL("CREATE ROLE {} NOLOGIN").format(sql.Identifier(role)))
     except psycopg.errors.InsufficientPrivilege as error:
-        commands = " ".join(f"CREATE ROLE {role} NOLOGIN;" for role in missing)
+        commands = " ".join([*(f"CREATE ROLE {role} NOLOGIN;" for role in missing), *then])
         raise UsageError(
             f"the roles {', '.join(missing)} are missing, and user {connection.info.user} may not create roles; "
             f"run this as an administrator of the Postgres cluster, then apply again: {commands}"
@@ -126,8 +128,9 @@ def _grants(connection: psycopg.Connection) -> Iterator[sql.Composed]:
         for table, columns in needs.update.items():
             if _exists(connection, table):  # a repository may keep Feast's registry elsewhere
                 yield _column_grant("UPDATE", columns, table, role)
+        yield sql.SQL("GRANT USAGE ON SCHEMA ledger TO {}").format(role)
+        yield sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(*applied.TABLE.split(".")), role)
         if needs.ledger is not None:
-            yield sql.SQL("GRANT USAGE ON SCHEMA ledger TO {}").format(role)
             for privilege, columns in (("SELECT", needs.ledger), ("INSERT", BEGINS_RUN), ("UPDATE", ENDS_RUN)):
                 yield _column_grant(privilege, columns, "ledger.runs", role)
 

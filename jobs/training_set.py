@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -23,9 +22,10 @@ from jobs.flags import job_parser
 from jobs.instants import isoformat, parse_instant
 from jobs.runner import Run, run_job
 from jobs.settings import Settings, load_settings
-from jobs.training.files import check_output, staged, write_csv, write_manifest, write_parquet
+from jobs.training.files import write_set
 from jobs.training.leak_proof import prove_labels, prove_view
 from jobs.training.manifest import manifest, registry_hash
+from jobs.training.output import Output, parse_output
 from jobs.training.rows import EVENT_TIMESTAMP, RULES, Counts, Labels, TrainingRows, check_keys, find_labels, window_of
 from jobs.training.views import TrainingView, feature_columns, find_service, training_views
 from jobs.training.window import Horizon, LabelledInstant, labelled_instants, parse_horizon
@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
         "--end", metavar="T", help="last instant of the window, included (default: the newest snapshot)"
     )
     parser.add_argument(
-        "--output", metavar="DIR", type=Path, required=True, help="folder of the set; a former set is replaced"
+        "--output",
+        metavar="DIR",
+        type=_output,
+        required=True,
+        help="folder of the set, or its URL as fsspec takes it, like s3://bucket/folder; a former set is replaced",
     )
     parser.add_argument("--feature-service", metavar="NAME", help='default: the one tagged default: "true"')
     parser.add_argument(
@@ -64,12 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_training_set(arguments: argparse.Namespace, run: Run) -> str:
-    """Write the set and return one line about it. Raises JobError; then what was in the folder before still is."""
+    """Write the set and return one line about it. Raises JobError; then no part of the set is taken for a whole one."""
     horizon = parse_horizon(arguments.label_horizon)
     start, end = _instant("--start", arguments.start), _instant("--end", arguments.end)
     if start and end:
         labelled_instants(start, end, horizon)
-    place = check_output(arguments.output)
+    output: Output = arguments.output
+    output.check()
     request = _Request.of(load_settings(), arguments.feature_service, full_names=arguments.full_feature_names)
     with _snapshot(request.store) as connection:
         if start is None or end is None:
@@ -77,11 +82,8 @@ def build_training_set(arguments: argparse.Namespace, run: Run) -> str:
             start, end = start or oldest, end or newest
         instants = labelled_instants(start, end, horizon)
         training_set = _Builder(request, instants, horizon, connection, run).build()
-    with staged(place) as folder:
-        write_parquet(training_set.table, folder)
-        write_csv(training_set.table, folder)
-        write_manifest(training_set.manifest, folder)
-    return _summary(training_set, request.service, place, run)
+    output.put(lambda folder: write_set(training_set.table, training_set.manifest, folder))
+    return _summary(training_set, request.service, output, run)
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,13 @@ def _grace(store: "FeatureStore") -> timedelta:
     return settings.grace
 
 
+def _output(text: str) -> Output:
+    try:
+        return parse_output(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _instant(flag: str, text: str | None) -> datetime | None:
     try:
         return None if text is None else parse_instant(text)
@@ -207,17 +216,17 @@ def _instant(flag: str, text: str | None) -> datetime | None:
         raise UsageError(f"{flag}: {error}") from error
 
 
-def _summary(training_set: _TrainingSet, service: Service, place: Path, run: Run) -> str:
+def _summary(training_set: _TrainingSet, service: Service, output: Output, run: Run) -> str:
     removed = {rule: sum(count.removed[rule] for count in training_set.counts) for rule in RULES}
     by_rule = (
         ", ".join(f"{rule} removed {number:,}" for rule, number in removed.items() if number) or "no rule removed any"
     )
     rows = training_set.table.num_rows
-    run.details.update({"feature_service": service.name, "rows": rows, "removed": removed, "output": str(place)})
+    run.details.update({"feature_service": service.name, "rows": rows, "removed": removed, "output": str(output)})
     first, last = training_set.counts[0].event_timestamp, training_set.counts[-1].event_timestamp
     return (
         f"{rows:,} rows of {service.name} at {len(training_set.counts)} month-ends "
-        f"from {isoformat(first)} to {isoformat(last)} in {place} ({by_rule})"
+        f"from {isoformat(first)} to {isoformat(last)} in {output} ({by_rule})"
     )
 
 

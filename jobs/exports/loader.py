@@ -19,6 +19,11 @@ COPY_ROWS = 50_000
 # The newest row of every key at one instant: the state that is known now, tombstones included.
 CURRENT = """
     SELECT DISTINCT ON ({key}) {all}, tombstone FROM {table} WHERE {instant} = %s ORDER BY {key}, created_at DESC"""
+COUNT_KNOWN_BY = """
+    SELECT count(*) FROM (
+        SELECT DISTINCT ON ({key}) tombstone FROM {table} WHERE {instant} = %s AND created_at <= %s
+        ORDER BY {key}, created_at DESC
+    ) newest WHERE NOT tombstone"""
 APPEND_TOMBSTONES = """
     WITH current_row AS ({current})
     INSERT INTO {table} ({key}, {instant}, created_at, tombstone)
@@ -69,9 +74,11 @@ class SnapshotLoader:
         newest: datetime | None = self._value("SELECT max(created_at) FROM {table} WHERE {instant} = %s", self._instant)
         return newest
 
-    def count(self) -> int:
-        """How many rows the table holds for the instant as far as it is known now, tombstones apart."""
-        return self._count_at(self._instant)
+    def count(self, known_by: datetime | None = None) -> int:
+        """How many rows the table holds for the instant as far as they were known by then (default: now)."""
+        if known_by is None:
+            return self._count_at(self._instant)
+        return int(self._value(COUNT_KNOWN_BY, self._instant, known_by))
 
     def count_before(self) -> int | None:
         """The same for the newest instant before this one; None if there is no such instant."""

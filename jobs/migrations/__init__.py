@@ -9,6 +9,8 @@ from psycopg import sql
 from jobs.errors import UsageError
 
 SCHEMAS = ("offline", "registry", "ledger")
+FOLDER = Path(__file__).parent
+"""The platform's own migrations."""
 
 
 def migrate_ledger(connection: psycopg.Connection) -> list[str]:
@@ -24,7 +26,7 @@ def migrate_ledger(connection: psycopg.Connection) -> list[str]:
                    sha256 text NOT NULL,
                    applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"""
         )
-    return _migrate(connection, Path(__file__).parent, "platform")
+    return _migrate(connection, FOLDER, "platform")
 
 
 def migrate_repository(connection: psycopg.Connection, repository: Path) -> list[str]:

@@ -1,6 +1,5 @@
 """Redis as the jobs see it: where it is, which entities it holds, and a view's part of their hashes."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, cast
@@ -9,6 +8,7 @@ import redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
 
+from jobs import redis_address
 from jobs.definitions import SnapshotView
 from jobs.errors import UsageError
 from jobs.online.encoding import (
@@ -20,22 +20,23 @@ from jobs.online.encoding import (
     project_of_key,
     timestamp_field,
 )
-from jobs.settings import PREFIX, Settings
+from jobs.settings import PREFIX, RedisSettings
 
 Client = redis.Redis
 SCAN_COUNT = 1000
 # A job may wait for a Redis that is busy, but not for ever.
-DEFAULT_TIMEOUTS = {"socket_timeout": 30.0, "socket_connect_timeout": 10.0}
+DEFAULT_TIMEOUTS: dict[str, Any] = {"socket_timeout": 30.0, "socket_connect_timeout": 10.0}
 _GLOB_SPECIAL = frozenset(b"*?[]\\^-")
 
 
-def connect(settings: Settings) -> Client:
+def connect(settings: RedisSettings, **parameters: Any) -> Client:
     """A client for the settings' Redis, Sentinel or Cluster; it connects when it is first used.
 
-    The connection string is Feast's: `host:port[,host:port...][,name=value...]`, values in JSON where they parse.
+    `parameters` are redis-py's own; what the settings' connection string says stands before them.
     Raises UsageError when it names no host and port.
     """
-    nodes, parameters = _parse(settings.redis_connection_string)
+    nodes, given = _parse(settings.redis_address)
+    parameters = DEFAULT_TIMEOUTS | parameters | given
     if settings.redis_type == "redis_cluster":
         cluster = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in nodes], **parameters)
         return cast(Client, cluster)
@@ -46,29 +47,17 @@ def connect(settings: Settings) -> Client:
 
 
 def _parse(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    parts = connection_string.split(",")
-    nodes = [part.rsplit(":", 1) for part in parts if "=" not in part]
+    texts, parameters = redis_address.split(connection_string)
+    nodes = [text.rsplit(":", 1) for text in texts]
     if not nodes or any(len(node) != 2 or not node[0] or not node[1].isdigit() for node in nodes):
         # Not the string itself: it may hold a password.
         raise UsageError(
             f"{PREFIX}REDIS_CONNECTION_STRING must start with host:port, as in redis:6379,username=jobs,ssl=true"
         )
-    parameters: dict[str, Any] = dict(DEFAULT_TIMEOUTS)
-    for part in parts:
-        if "=" in part:
-            name, text = part.split("=", 1)
-            parameters[name] = _json_or_text(text)
     for name in ("username", "password"):  # a password of digits is still a text
         if name in parameters:
             parameters[name] = str(parameters[name])
     return [(host, int(port)) for host, port in nodes], parameters
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
 
 
 class ViewHash:

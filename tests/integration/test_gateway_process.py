@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import hashlib
+import http.client
 import json
 import os
 import signal
@@ -238,6 +239,35 @@ def test_a_signal_ends_it_with_0_and_without_a_traceback(gateway: GatewayProcess
     gateway.process.send_signal(number)
     assert gateway.process.wait(12) == 0
     assert "Traceback" not in gateway.log.read_text()
+
+
+def test_at_its_end_a_kept_connection_gets_one_more_answer_which_says_that_it_is_the_last(
+    gateway: GatewayProcess,
+) -> None:
+    address = int(gateway.url.rpartition(":")[2])
+    kept = [http.client.HTTPConnection("127.0.0.1", address, timeout=5) for _ in range(3)]
+    assert [answer_on(connection) for connection in kept] == [(200, None)] * 3
+    gateway.process.send_signal(signal.SIGTERM)
+    support.wait_for(lambda: socket.socket().connect_ex(("127.0.0.1", address)) != 0)
+    assert [answer_on(connection) for connection in kept] == [(200, "close")] * 3
+    assert gateway.process.wait(12) == 0
+
+
+def test_at_its_end_a_connection_that_asks_nothing_holds_it_up_for_a_moment_only(gateway: GatewayProcess) -> None:
+    kept = http.client.HTTPConnection("127.0.0.1", int(gateway.url.rpartition(":")[2]), timeout=5)
+    assert answer_on(kept) == (200, None)
+    started = time.monotonic()
+    gateway.process.send_signal(signal.SIGTERM)
+    assert gateway.process.wait(12) == 0
+    assert time.monotonic() - started < 5
+
+
+def answer_on(connection: http.client.HTTPConnection) -> tuple[int, str | None]:
+    """Status and header `Connection` of the answer to a request on it."""
+    connection.request("GET", "/features/u1")
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, answer.headers["Connection"]
 
 
 def test_it_starts_without_redis_and_is_ready_when_redis_is_there(own_redis: RedisServer, tmp_path: Path) -> None:

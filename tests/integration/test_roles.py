@@ -24,6 +24,7 @@ from jobs.local.servers import PostgresServer, RedisServer
 from jobs.process import LOOPBACK, free_port, start_child, stop_child, wait_until
 from jobs.roles import NEEDS, ROLES, ensure_roles, grant, role_of
 from tests.conftest import PROJECT, REPOSITORY
+from tests.databases import database_of
 from tests.integration.job_process import Ended, run, started
 from tests.process_support import wait_for
 
@@ -99,6 +100,9 @@ ACTIONS: dict[str, tuple[str, set[str]]] = {
     "lift the ledger's rules": ("ALTER TABLE ledger.runs DISABLE ROW LEVEL SECURITY", NOBODY),
     "read the migrations": ("SELECT * FROM ledger.migrations", NOBODY),
     "claim a migration": ("INSERT INTO ledger.migrations (name, sha256) VALUES ('mine', '')", NOBODY),
+    "read what was applied": ("SELECT * FROM ledger.applied", {*NEEDS}),
+    "claim to have applied": ("INSERT INTO ledger.applied (project, sha256) VALUES ('p', '')", NOBODY),
+    "forget what was applied": ("DELETE FROM ledger.applied", NOBODY),
     "create a table in the ledger": ("CREATE TABLE ledger.mine (a int)", NOBODY),
     "stage in a temporary table": ("CREATE TEMP TABLE mine AS SELECT 1 AS a", {INGEST}),
     "create a table in public": ("CREATE TABLE public.mine (a int)", NOBODY),
@@ -143,15 +147,6 @@ def logins(server: PostgresServer, database: str) -> Iterator[Logins]:
         yield Logins(server, database, users, password)
         for user in users.values():
             admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(user)))
-
-
-@contextlib.contextmanager
-def database_of(server: PostgresServer, template: str = "template1", owner: str = "postgres") -> Iterator[str]:
-    name = f"roles_{secrets.token_hex(6)}"
-    with server.connect() as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {owner} STRATEGY file_copy")
-        yield name
-        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="module")

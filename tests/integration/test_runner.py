@@ -243,7 +243,7 @@ def sessions(connection: psycopg.Connection) -> int:
 
 
 def test_what_is_logged_is_json_whatever_it_holds(capsys: pytest.CaptureFixture[str]) -> None:
-    from jobs.runner import log_line
+    from jobs.ending import log_line
 
     log_line("tiny", "odd", path=Path("/a b"), text='quote " newline \n é')
     record = json.loads(capsys.readouterr().err)

@@ -110,3 +110,31 @@ def test_another_connection_string_is_refused_without_showing_it(text: str) -> N
     with pytest.raises(SettingsError, match=f"^{PREFIX}REDIS_CONNECTION_STRING") as refused:
         redis_address.parse(text)
     assert "hidden" not in str(refused.value)
+
+
+@pytest.mark.parametrize("text", ["0123", "a,b", 'a"b', "\\", " edges "])
+def test_user_name_and_password_beside_the_string_are_taken_as_they_are(text: str) -> None:
+    address = redis_address.parse("r:1,db=3", username=text, password=f"{text}{text}")
+    assert address.options == {"db": 3, "username": text, "password": f"{text}{text}"}
+
+
+def test_a_user_name_or_password_that_is_empty_is_none() -> None:
+    assert redis_address.parse("r:1,password=x", username="", password="").options == {"password": "x"}
+
+
+@pytest.mark.parametrize("name", ["username", "password"])
+def test_the_string_and_a_setting_that_differ_are_refused_without_showing_either(name: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        redis_address.parse(f"r:1,{name}=hidden", **{name: "covered"})
+    assert str(refused.value) == (
+        f"{PREFIX}REDIS_{name.upper()} and the {name} in {PREFIX}REDIS_CONNECTION_STRING differ; give one of the two."
+    )
+
+
+def test_user_name_and_password_of_redis_may_come_from_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv(f"{PREFIX}SECRETS_DIR", str(tmp_path))
+    (tmp_path / "feature_platform_redis_username").write_text("gateway\n")
+    (tmp_path / "feature_platform_redis_password").write_text("0123\n")
+    settings = load()
+    assert (settings.redis_username, settings.redis_password) == ("gateway", "0123")
+    assert "0123" not in repr(settings)

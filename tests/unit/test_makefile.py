@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -47,13 +48,39 @@ def test_what_runs_in_production_is_what_is_tested() -> None:
     assert pins("requirements.txt").items() <= tested.items()
 
 
+@pytest.mark.parametrize("verb", ["image", "kind-up", "kind-down"])
+def test_without_a_docker_engine_one_line_says_what_is_missing(verb: str) -> None:
+    ended = run_make(verb, "CLUSTER_KIT=/nowhere", DOCKER_HOST="unix:///nowhere")
+    sentence, *rest = ended.stderr.splitlines()
+    assert sentence == "No Docker engine answers (`docker info` fails): install Docker, or start it."
+    assert ended.returncode != 0
+    assert not ended.stdout, "nothing was begun"
+    assert all(line.startswith("make: ***") for line in rest)
+
+
+def test_a_kit_that_brings_no_docker_engine_is_named(tmp_path: Path) -> None:
+    kit = tmp_path / "kit"
+    kit.write_text('#!/bin/sh\necho "kit $1"\n')
+    kit.chmod(0o755)
+    ended = run_make("kind-up", f"CLUSTER_KIT={kit}", DOCKER_HOST="unix:///nowhere")
+    assert ended.returncode != 0
+    assert ended.stdout == "kit up\n"
+    assert ended.stderr.splitlines()[0] == f"{kit} up has ended, and still no Docker engine answers."
+
+
 def make(*verbs: str) -> str:
-    """What make prints; verbose or parallel flags of a make around this one do not reach it."""
-    ended = subprocess.run(
-        ["make", "--no-print-directory", *verbs],
-        cwd=REPOSITORY, env={"PATH": "/usr/local/bin:/usr/bin:/bin"}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    """What make prints."""
+    ended = run_make(*verbs)
+    ended.check_returncode()
     return ended.stdout
+
+
+def run_make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """make as it ended; verbose or parallel flags of a make around this one do not reach it."""
+    return subprocess.run(
+        ["make", "--no-print-directory", *arguments],
+        cwd=REPOSITORY, env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environment}, capture_output=True, text=True,
+    )  # fmt: skip
 
 
 def packages(name: str) -> list[str]:

@@ -1,20 +1,26 @@
-"""Putting a training set's folder in its place."""
+"""Putting a training set's folder in its place, and what its files hold."""
 
 import errno
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from jobs.errors import JobError
-from jobs.training.files import CSV, _replace_in_two_steps, staged, write_csv
+from jobs.training.files import CSV, MANIFEST, PARQUET, Digest, digest_of, write_csv, write_set
+from jobs.training.folder import FolderOutput, _replace_in_two_steps
 
 
 def _fill(place: Path, text: str, error: OSError | None = None) -> None:
-    with staged(place) as folder:
+    def write(folder: Path) -> Mapping[str, Digest]:
         (folder / CSV).write_text(text)
         if error:
             raise error
+        return {CSV: digest_of(folder / CSV)}
+
+    FolderOutput(place).put(write)
 
 
 def test_a_full_disk_is_an_error_of_the_job_and_the_former_set_stays(tmp_path: Path) -> None:
@@ -56,11 +62,36 @@ def test_a_former_set_that_a_killed_run_had_moved_aside_is_put_back_first(tmp_pa
 def test_what_a_killed_run_left_is_removed_and_what_another_is_writing_is_not(tmp_path: Path) -> None:
     place = tmp_path / "set"
     (tmp_path / ".set.partial-dead").mkdir()
-    with staged(place) as other:
-        (other / CSV).write_text("other")
+
+    def write_while_another_does(folder: Path) -> Mapping[str, Digest]:
+        (folder / CSV).write_text("other")
         _fill(place, "mine")
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([other.name, "set"])
+        assert sorted(path.name for path in tmp_path.iterdir()) == sorted([folder.name, "set"])
+        return {CSV: digest_of(folder / CSV)}
+
+    FolderOutput(place).put(write_while_another_does)
     assert (place / CSV).read_text() == "other"
+
+
+def test_a_file_that_reads_back_otherwise_than_it_was_written_does_not_touch_the_former_set(tmp_path: Path) -> None:
+    place = tmp_path / "set"
+    _fill(place, "former")
+
+    def lie(folder: Path) -> Mapping[str, Digest]:
+        (folder / CSV).write_text("new")
+        return {CSV: Digest(3, "0" * 64)}
+
+    with pytest.raises(JobError, match=r"set/training_df.csv reads back as 3 bytes with sha256 .*, written were 3 "):
+        FolderOutput(place).put(lie)
+    assert (place / CSV).read_text() == "former"
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_the_manifest_names_length_and_sha256_of_what_was_written(tmp_path: Path) -> None:
+    written = write_set(pa.table({"user_id": ["ann", "bob"], "churn": [True, None]}), {"rows": 2}, tmp_path)
+    assert {name: digest_of(tmp_path / name) for name in (CSV, PARQUET, MANIFEST)} == written
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert manifest["files"] == {name: vars(written[name]) for name in (CSV, PARQUET)}
 
 
 def test_csv_keeps_fractions_of_a_second_null_apart_from_empty_and_lists_as_json(tmp_path: Path) -> None:
