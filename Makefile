@@ -4,8 +4,25 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE ?= feature-platform:$(VERSION)
+NAMESPACE ?= feature-platform
+CLUSTER ?= feature-platform
+KIND_CONFIG ?= k8s/kind.yaml
+KIND_NODE_IMAGE ?=
+# A command that installs an ingress controller on NodePort 30080, the Gateway API and the metrics API.
+CLUSTER_ADDONS ?=
+# Brings Docker, kind, a node image and add-ons to a machine that reaches no container registry.
+CLUSTER_KIT ?= ../shared/kindkit/kindkit
+# Two Helms render the chart; the CRDs of custom kinds are files or folders of files.
+HELM ?= helm
+HELM3 ?= helm3
+CRDS ?= $(wildcard $(dir $(CLUSTER_KIT))crds)
+export HELM HELM3 CRDS
+export IMAGE CLUSTER KIND_CONFIG KIND_NODE_IMAGE CLUSTER_ADDONS CLUSTER_KIT
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lock clean
+.PHONY: help demo test test-chart check image kind-up kind-down e2e e2e-smoke materialize chart-docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,12 +33,43 @@ demo: $(INSTALLED) ## the whole platform on this machine: exports, stores, gatew
 test: $(INSTALLED) ## every test that needs neither a cluster nor a tool from outside Python's packages
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
+test-chart: $(INSTALLED) ## the chart without a cluster: values, schemas, two Helms (HELM= HELM3= CRDS=)
+	@{ command -v $(HELM) && command -v $(HELM3); } >/dev/null || [ ! -x $(CLUSTER_KIT) ] || $(CLUSTER_KIT) up
+	@$(BIN)/python -m tests.chart.tools
+	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart
+
 check: $(INSTALLED) ## what needs no server: ruff, mypy, import-linter, unit tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m pytest tests/unit
+
+image: ## build the one image of the platform (IMAGE=)
+	@k8s/cluster engine
+	@echo "building $(IMAGE) ..."
+	@docker build --quiet --file k8s/Dockerfile --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
+
+kind-up: image ## a kind cluster with the image, safe to repeat (CLUSTER= KIND_CONFIG= KIND_NODE_IMAGE= CLUSTER_ADDONS=)
+	@k8s/cluster up
+
+kind-down: ## remove that cluster (CLUSTER=)
+	@k8s/cluster down
+
+e2e: $(INSTALLED) ## the whole platform on a kind cluster of its own; what failed is in build/e2e (HELM=)
+	@k8s/cluster engine
+	@$(BIN)/python -m pytest tests/e2e
+
+e2e-smoke: $(INSTALLED) ## the first part of that: install, ingest, materialize, serve, build a training set
+	@k8s/cluster engine
+	@$(BIN)/python -m pytest tests/e2e/test_smoke.py
+
+materialize: $(INSTALLED) ## run a release's materialization in kubectl's cluster (AS_OF= [ROLLBACK=1] [NAMESPACE=] [RELEASE=])
+	@$(BIN)/python -m jobs.local.by_hand --as-of='$(AS_OF)' $(if $(filter 1,$(ROLLBACK)),--rollback) \
+		--namespace='$(NAMESPACE)' --release='$(RELEASE)'
+
+chart-docs: $(INSTALLED) ## write the chart's values.schema.json and the values in its README from their source
+	@$(BIN)/python charts/document_values.py
 
 lock: $(INSTALLED) ## resolve the dependencies of pyproject.toml again into the hash-locked requirements files
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
