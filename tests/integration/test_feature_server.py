@@ -180,10 +180,17 @@ def is_asked_in_vain(port: int) -> bool:
     return False
 
 
-def test_the_worker_shares_no_connection_with_its_parent(server: Server, postgres: PostgresServer) -> None:
-    with postgres.connect() as admin:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE client_port IS NOT NULL AND pid <> pg_backend_pid()"
-        wait_for(lambda: admin.execute(query).fetchone() == (2,), "each of the two has its own")
+def test_the_worker_reads_the_registry_over_a_connection_of_its_own(server: Server, postgres: PostgresServer) -> None:
+    parent = server.process.pid
+    (worker,) = descendants(parent)
+    wait_for(lambda: connections(worker, postgres.port) - connections(parent, postgres.port), "it has its own")
+
+
+def connections(pid: int, port: int) -> set[str]:
+    """The sockets of a process that are connected to this port (Linux's /proc)."""
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    there = {f"socket:[{row[9]}]" for row in rows if int(row[2].split(":")[1], 16) == port}
+    return there & {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 def test_sigterm_ends_it_with_0_while_a_client_keeps_its_connection(server: Server) -> None:

@@ -192,6 +192,8 @@ securityContext:
   {{- include "platform.image" . | nindent 2 }}
   command: [python, -m, jobs.wait_for_stores{{ if .applied }}, --applied{{ end }}]
   env:
+    - name: FEATURE_PLATFORM_TERMINATION_LOG
+      value: /dev/termination-log
     {{- include "platform.env" . | nindent 4 }}
   resources:
     requests: {cpu: 20m, memory: 64Mi}
