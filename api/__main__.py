@@ -24,6 +24,9 @@ from api.settings import PREFIX, Settings, SettingsError, load
 logger = logging.getLogger("api")
 # Below the 30 s that Kubernetes grants; a request takes less than a second.
 GRACE_SECONDS = 10
+# Longer than the proxies in front keep an idle connection (nginx and load balancers 60 s, Traefik 90 s): who closes it
+# must be the one who sends, or a request meets the closing, and a POST is not sent again.
+KEEP_ALIVE_SECONDS = 100
 
 
 def main() -> int:
@@ -83,6 +86,7 @@ def _serve(application: Edge, listening: socket.socket) -> None:
         lifespan="on",
         server_header=False,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
     # uvicorn raises the signal that ended it once more, for the handler that was there before.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from api.deadline import Deadline
 from api.problems import FeatureServerUnavailable
 from api.selection import Selection
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("api.on_demand")
 # Feast computes an on-demand feature in tens of milliseconds, and in more right after its start.
 DEADLINE = 1.0
+# httpx's own, by the clock on the wall.
+LAST_RESORT = 10.0
 
 
 class FeatureServer:
@@ -72,14 +75,14 @@ class FeatureServer:
         import httpx  # a fifth of the start-up time, and only needed here
 
         if self._client is None:
-            self._client = httpx.AsyncClient(timeout=DEADLINE)
+            self._client = httpx.AsyncClient(timeout=LAST_RESORT)
         try:
-            async with asyncio.timeout(DEADLINE):
-                response = await self._client.post(
-                    f"{self._url}/get-online-features",
-                    content=orjson.dumps(request),
-                    headers={"Content-Type": "application/json"},
-                )
+            async with Deadline(DEADLINE):
+                try:
+                    response = await self._post(request)
+                except (httpx.NetworkError, httpx.RemoteProtocolError):
+                    # A server that goes hangs up, also on a request that has just been sent; others take its place.
+                    response = await self._post(request)
             response.raise_for_status()
             return orjson.loads(response.content)
         except (httpx.HTTPError, TimeoutError, orjson.JSONDecodeError) as error:
@@ -87,6 +90,14 @@ class FeatureServer:
             raise FeatureServerUnavailable(
                 "The feature server, which computes on-demand features, did not answer."
             ) from None
+
+    async def _post(self, request: dict[str, Any]) -> "httpx.Response":
+        assert self._client is not None
+        return await self._client.post(
+            f"{self._url}/get-online-features",
+            content=orjson.dumps(request),
+            headers={"Content-Type": "application/json"},
+        )
 
     async def close(self) -> None:
         """Close the connections."""

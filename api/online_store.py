@@ -12,11 +12,14 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from api.deadline import Deadline
 from api.problems import OnlineStoreUnavailable
 from api.redis_address import RedisAddress
 
 logger = logging.getLogger("api.online_store")
 DEADLINE = 0.25
+# redis-py's own, by the clock on the wall: a call is over before, unless this process had to wait for a CPU.
+LAST_RESORT = 5.0
 AWAY = "The online store is away, or did not answer within 250 ms."
 CONNECTIONS = 32
 # A batch is read in parts of this many hashes, so that each part fits the deadline and others get their turn.
@@ -82,7 +85,7 @@ class RedisStore:
     async def _within_deadline(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Cancelling a call closes its connection (redis-py does), so no late reply reaches another caller."""
         try:
-            async with asyncio.timeout(DEADLINE), self._free:
+            async with Deadline(DEADLINE), self._free:
                 reply = await call()
         except (RedisError, OSError) as error:  # TimeoutError is an OSError
             self._lost(error)
@@ -106,8 +109,8 @@ class RedisStore:
 def _connect(address: RedisAddress, kind: str, master: str) -> Any:
     """A client that connects when it is first used."""
     options: dict[str, Any] = {
-        "socket_timeout": DEADLINE,
-        "socket_connect_timeout": DEADLINE,
+        "socket_timeout": LAST_RESORT,
+        "socket_connect_timeout": LAST_RESORT,
         "protocol": 2,
         "retry": Retry(NoBackoff(), 0),
         **address.options,

@@ -5,8 +5,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api import problems
 
-# A request that was on its way when the end was announced has arrived by then.
-LINGER_SECONDS = 1.0
+# Who uses a connection as often as this hears of the end in an answer, and never finds it closed.
+LINGER_SECONDS = 3.0
 
 
 class Protocol(HttpToolsProtocol):

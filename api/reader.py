@@ -1,11 +1,11 @@
 """From a selection and rows of join keys to values and statuses: the whole meaning of a read."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from api import instants, value
+from api.deadline import Deadline
 from api.on_demand import FeatureServer
 from api.online_store import AWAY, DEADLINE, PART, HashReply, OnlineStore
 from api.problems import Internal, OnlineStoreUnavailable
@@ -56,7 +56,7 @@ class Reader:
         """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable."""
         parts = -(-len(rows) // PART) or 1
         try:
-            async with asyncio.timeout(DEADLINE * parts):
+            async with Deadline(DEADLINE * parts):
                 answered = await self._stored(selection, rows)
         except TimeoutError:
             raise OnlineStoreUnavailable(AWAY) from None

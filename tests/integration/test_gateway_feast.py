@@ -1,10 +1,13 @@
 """Feast on both sides: a Feast client asks the gateway, and the gateway asks `feast serve` for on-demand features."""
 
+import json
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +239,43 @@ def test_a_silent_feature_server_costs_only_those_who_ask_for_on_demand_features
             assert problem["title"] == "Feature server unavailable"
             assert http.get("/features/u1").status_code == 200
             refused(http.get("/features/nobody?feature_service=computed"), 404)
+
+
+class HangsUp(BaseHTTPRequestHandler):
+    """Answers the first request of a connection, and hangs up on the second."""
+
+    protocol_version = "HTTP/1.1"
+    answer = json.dumps(
+        {"metadata": {"feature_names": ["hours_per_device"]}, "results": [{"values": [12.25]}]}
+    ).encode()
+    used = False
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.used:
+            self.close_connection = True
+            return
+        self.used = True
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.answer)))
+        self.end_headers()
+        self.wfile.write(self.answer)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nobody reads it."""
+
+
+def test_a_feature_server_that_hangs_up_on_a_kept_connection_is_asked_again(redis_client: redis.Redis) -> None:
+    support.seed(redis_client)
+    with ThreadingHTTPServer(("127.0.0.1", 0), HangsUp) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with support.in_process(feature_server_url=f"http://127.0.0.1:{server.server_port}") as http:
+                answers = [http.get("/features/u1?features=ratio:hours_per_device").json() for _ in range(4)]
+        finally:
+            server.shutdown()
+    assert [answer.get("features") for answer in answers] == [{"hours_per_device": 12.25}] * 4
 
 
 def test_an_absent_feature_server_is_a_503(redis_client: redis.Redis) -> None:
