@@ -34,7 +34,7 @@ class FileServer:
             f"{LOOPBACK}:{self.port}",
         ]
         self.process: subprocess.Popen[bytes] = start_child(
-            [*command, "--dir-cache-time", "0s", *self._login(), *flags, self.root], log=log
+            [*command, "--dir-cache-time", "1ms", *self._login(), *flags, self.root], log=log
         )
         wait_until(self._answers, self.process, f"rclone serve {self.kind}", log, START_SECONDS)
 

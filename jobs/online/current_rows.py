@@ -52,11 +52,47 @@ def current_rows(
             yield batch
 
 
+def some_keys(connection: psycopg.Connection, view: SnapshotView, as_of: datetime, count: int) -> list[tuple[Any, ...]]:
+    """The join keys of `count` current rows of `view` at `as_of`, or of all if there are fewer; the same each time.
+
+    In the order of a hash, so that they are spread over all of them. Raises UsageError like `current_rows`.
+    """
+    query = sql.SQL("SELECT {keys} FROM ({rows}) AS rows ORDER BY hashtextextended(ROW({keys})::text, 0) LIMIT %s")
+    keys = sql.SQL(", ").join(_keys(view))
+    values = [*_bounds(view, as_of), count]
+    return _execute(
+        connection.cursor(), view, query.format(keys=keys, rows=current_rows_query(view)), values
+    ).fetchall()
+
+
+def current_rows_of(
+    connection: psycopg.Connection, view: SnapshotView, as_of: datetime, keys: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], tuple[Any, ...]]:
+    """The current rows of `view` at `as_of` for these join keys: each key to its features, then the row's own as_of.
+
+    Without join keys the one row of the view under (). Raises UsageError like `current_rows`.
+    """
+    query, values = current_rows_query(view), list[Any](_bounds(view, as_of))
+    if view.join_keys:
+        comma = sql.SQL(", ").join
+        one = sql.SQL("({})").format(comma([sql.Placeholder()] * len(view.join_keys)))
+        query = sql.SQL("SELECT * FROM ({rows}) AS rows WHERE ({names}) IN ({keys})").format(
+            rows=query, names=comma(_keys(view)), keys=comma([one] * len(keys))
+        )
+        values += [value for key in keys for value in key]
+    width = len(view.join_keys)
+    return {row[:width]: row[width:] for row in _execute(connection.cursor(), view, query, values)}
+
+
+def _keys(view: SnapshotView) -> list[sql.Identifier]:
+    return [sql.Identifier(key.column) for key in view.join_keys]
+
+
 def _execute(
     cursor: "psycopg.Cursor[Any] | psycopg.ServerCursor[Any]",
     view: SnapshotView,
     query: sql.Composed,
-    values: list[Any],
+    values: Sequence[Any],
 ) -> "psycopg.Cursor[Any] | psycopg.ServerCursor[Any]":
     try:
         cursor.execute(query, values)

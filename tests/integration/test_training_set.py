@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import VERSION, postgres
+from jobs import VERSION, postgres, training_set
 from jobs.errors import JobError
 from jobs.local.servers import PostgresServer
 from jobs.lock import writer_lock
@@ -31,6 +31,8 @@ from jobs.training.rows import RULES, find_labels
 from jobs.training.window import LabelledInstant
 from tests.conftest import REPOSITORY
 from tests.databases import clone
+from tests.file_servers import FtpServer
+from tests.integration import job_process
 from tests.integration.training_support import (
     DAY,
     FEATURES,
@@ -67,8 +69,8 @@ def world(postgres_server: PostgresServer, template: str, monkeypatch: pytest.Mo
 
 @pytest.fixture
 def run(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_it(*flags: str, folder: Path = tmp_path / "set") -> Outcome:
-        return run_job(folder, capsys, *flags)
+    def run_it(*flags: str, folder: Path = tmp_path / "set", output: str | None = None) -> Outcome:
+        return run_job(folder, capsys, *flags, output=output)
 
     return run_it
 
@@ -112,8 +114,6 @@ def test_a_wrong_flag_is_refused_by_name_and_nothing_is_written(
 
 
 def test_no_output_and_unknown_flags_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    from jobs import training_set
-
     for flags, complaint in (([], "--output"), (["--output", "x", "--horizon", "0"], "--horizon")):
         with pytest.raises(SystemExit) as stopped:
             training_set.main(flags)
@@ -141,6 +141,25 @@ def test_an_output_that_cannot_be_replaced_is_refused_and_stays_as_it_was(
         assert f"--output {folder} {complaint}" in outcome.line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "full"]
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"]
+
+
+def test_a_url_whose_package_is_missing_is_refused_before_anything_is_read(world: World, run: Run) -> None:
+    # An empty offline store would be bad data, exit 3.
+    outcome = run(folder=Path("unused"), output="s3://bucket/set")
+    assert outcome.code == 2
+    assert "--output s3://bucket/set needs the Python package s3fs, which is not installed" in outcome.line
+
+
+def test_a_password_in_the_outputs_url_is_refused_and_written_down_nowhere(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        training_set.main(["--output", "ftp://ann:hunter2@127.0.0.1/set"])
+    said = capsys.readouterr()
+    assert stopped.value.code == 2
+    assert "argument --output: a URL must not hold a password" in said.err
+    assert "hunter2" not in said.out + said.err
+    assert world.connection.execute("SELECT count(*) FROM ledger.runs").fetchone() == (0,)
 
 
 @pytest.fixture
@@ -608,6 +627,23 @@ def test_a_run_that_is_ended_while_it_writes_leaves_a_whole_set_and_the_next_one
     assert after.code == 0
     assert after.files != before
     assert [path.name for path in former.folder.parent.iterdir()] == ["set"]
+
+
+def test_a_set_at_a_url_is_the_one_that_a_folder_gets(world: World, run: Run, tmp_path: Path) -> None:
+    small_world(world)
+    here = run()
+    server = FtpServer(tmp_path / "ftp")
+    try:
+        login = {"FSSPEC_FTP_USERNAME": server.user, "FSSPEC_FTP_PASSWORD": server.password}
+        ended = job_process.run("jobs.training_set", "--output", server.url("sets/churn"), environment=login)
+    finally:
+        server.stop()
+    assert ended.code == 0, ended.err
+    assert f" in {server.url('sets/churn')} (" in ended.out
+    assert server.password not in ended.out + ended.err
+    assert Outcome(0, ended.out, server.root / "sets" / "churn", "").files == here.files
+    (details,) = world.connection.execute("SELECT details ->> 'output' FROM ledger.runs ORDER BY run_id").fetchall()[1]
+    assert details == server.url("sets/churn")
 
 
 class Renamed(World):

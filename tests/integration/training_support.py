@@ -131,14 +131,14 @@ class Outcome:
         return [(row["user_id"], row["event_timestamp"]) for row in self.rows]
 
 
-def run_job(folder: Path, capsys: pytest.CaptureFixture[str], *flags: str) -> Outcome:
-    """Run the job in this process."""
+def run_job(folder: Path, capsys: pytest.CaptureFixture[str], *flags: str, output: str | None = None) -> Outcome:
+    """Run the job in this process; `output` is what it is told where the folder is not named as such."""
     capsys.readouterr()
-    code = training_set.main(["--output", str(folder), *flags])
-    output = capsys.readouterr()
-    assert output.out.count("\n") == 1
-    assert "Traceback" not in output.err + output.out
-    return Outcome(code, output.out, folder, output.err)
+    code = training_set.main(["--output", output or str(folder), *flags])
+    said = capsys.readouterr()
+    assert said.out.count("\n") == 1
+    assert "Traceback" not in said.err + said.out
+    return Outcome(code, said.out, folder, said.err)
 
 
 def is_whole(folder: Path) -> bool:
