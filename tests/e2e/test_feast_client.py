@@ -13,6 +13,7 @@ from tests.e2e.toolbox import toolbox
 
 AS_OF = "2024-01-31T00:00:00"
 ASKED = 100
+SECONDS = "60"
 GATEWAY, FEATURE_SERVER = "gateway", "feature-server"
 DEFAULT, ON_DEMAND = "churn_v1", "churn_v2"
 
@@ -49,7 +50,8 @@ def answers(release: Release, right: dict[str, dict[str, Any]]) -> dict[str, dic
     }
     let_in = {f"{release.full}-feature-server-client": "true"}
     with toolbox(release.namespace, "scoring", labels=let_in) as scoring:
-        said = scoring.run(*in_pods.command("feast_client"), stdin=json.dumps(order).encode())
+        # The SDK itself waits for ever for a server that does not answer.
+        said = scoring.run("timeout", SECONDS, *in_pods.command("feast_client"), stdin=json.dumps(order).encode())
     answered: dict[str, dict[str, Columns]] = json.loads(said.splitlines()[-1])
     return answered
 

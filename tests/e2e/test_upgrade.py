@@ -12,6 +12,7 @@ from tests.e2e.cluster import REPOSITORY, Cluster
 from tests.e2e.commands import CommandError, WaitError
 from tests.e2e.held import Held
 from tests.e2e.images import changed_image
+from tests.e2e.ingress_controller import reserve_cpu
 from tests.e2e.namespace import Namespace, component_selector
 from tests.e2e.objects import Object
 from tests.e2e.release import MODEST, Release, Values
@@ -65,6 +66,7 @@ class Platform:
 @pytest.fixture(scope="module")
 def platform(namespace: Namespace) -> Platform:
     """Two months served, and beside the installation the other image is built."""
+    reserve_cpu(namespace.cluster)
     release = Release(namespace)
     with ThreadPoolExecutor(1) as pool:
         image = pool.submit(image_with_one_feature_more, namespace.cluster)

@@ -1,11 +1,11 @@
 """A release that Helm 3 made is upgraded and rolled back by Helm 3, and then goes over to Helm 4."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from tests.chart.tools import helm, helm3
 from tests.e2e.held import Held, held
 from tests.e2e.namespace import Namespace
 from tests.e2e.release import MODEST, Release, Values
@@ -49,7 +49,7 @@ def reader(namespace: Namespace) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def story(namespace: Namespace, reader: str) -> Story:
-    release = Release(namespace, program=os.environ.get("HELM3") or "helm3")
+    release = Release(namespace, program=helm3())
     install_with_sample(release, MONTHS)
     installed = step(release, reader)
     namespace.kubectl("scale", f"deployment/{release.full}-gateway", f"--replicas={REPLICAS + 1}")
@@ -57,7 +57,7 @@ def story(namespace: Namespace, reader: str) -> Story:
     upgraded = step(release, reader)
     release.rollback()
     rolled_back = step(release, reader)
-    Release(namespace).upgrade(*values(release, HELM4_SCHEDULE))
+    Release(namespace, program=helm()).upgrade(*values(release, HELM4_SCHEDULE))
     return Story(installed, upgraded, rolled_back, step(release, reader))
 
 

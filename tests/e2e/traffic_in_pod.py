@@ -17,7 +17,7 @@ START = f"""
 cd {FOLDER} && rm -f end ended said && cat > order
 ((cat order; until test -e end; do sleep 0.1; done) | python -m tests.e2e.traffic_client > said 2> trouble
  echo $? > ended) < /dev/null > /dev/null 2>&1 &
-until grep -q {STARTED} said || test -e ended; do sleep 0.1; done
+until grep -qs {STARTED} said || test -e ended; do sleep 0.1; done
 """
 END = f"""
 cd {FOLDER} && touch end

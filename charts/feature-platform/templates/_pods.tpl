@@ -99,7 +99,10 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{/* Feast's connection string without credentials. Feast's own server would wait five seconds for a dead Redis. */}}
+{{/*
+Feast's connection string without credentials. Feast's own server would wait five seconds for a dead Redis; the gateway
+waits one second for that server.
+*/}}
 {{- define "platform.redis.connectionString" -}}
 {{- $external := .root.Values.externalRedis -}}
 {{- if .root.Values.redis.enabled -}}
@@ -109,7 +112,7 @@ securityContext:
 {{- if $external.tls.enabled }},ssl=true{{ end }}
 {{- if $external.tls.caSecret.name }},ssl_ca_certs=/run/secrets/redis-ca/{{ $external.tls.caSecret.key }}{{ end }}
 {{- end }}
-{{- if eq (default "" .redis) "featureServer" }},socket_timeout=0.25,socket_connect_timeout=0.25,retry=null{{ end }}
+{{- if eq (default "" .redis) "featureServer" }},socket_timeout=0.75,socket_connect_timeout=0.75,retry=null{{ end }}
 {{- end }}
 
 {{/* What a pod logs in with, as the files that the settings look for: the dict of platform.volumes. */}}
