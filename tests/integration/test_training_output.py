@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -211,8 +212,9 @@ def test_a_new_set_takes_the_place_of_the_former(place: Place) -> None:
 
 
 def test_a_file_in_several_pieces_arrives_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # It takes pieces only where it may keep the file here until it is whole.
-    server = FtpServer(tmp_path, "--vfs-cache-mode", "writes", "--cache-dir", str(tmp_path / "cache"))
+    # It takes pieces only where it may keep the file here until it is whole, and remembers how long it is.
+    keeping = ["--vfs-cache-mode", "writes", "--cache-dir", str(tmp_path / "cache"), "--dir-cache-time", "1h"]
+    server = FtpServer(tmp_path, *keeping)
     try:
         monkeypatch.setitem(fsspec.config.conf, "ftp", {"username": server.user, "password": server.password})
         monkeypatch.setattr("jobs.training.remote.PIECE_BYTES", 8192)
@@ -237,6 +239,23 @@ def test_what_reads_back_otherwise_than_it_was_written_does_not_touch_the_former
         place.output.put(lie)
     assert place.rows() == 5
     assert place.names() == [MANIFEST, CSV, PARQUET]
+
+
+class LiesLater(dict[str, Digest]):
+    """Says of the CSV file, once it was compared, that something else was written."""
+
+    compared = 0
+
+    def items(self) -> Any:
+        self.compared += 1
+        return {**self, CSV: Digest(9, "0" * 64)}.items() if self.compared > 1 else super().items()
+
+
+def test_what_reads_back_otherwise_in_its_place_loses_its_manifest(place: Place) -> None:
+    table = pa.table({"user_id": ["ann"]})
+    with pytest.raises(JobError, match=rf"{CSV} reads back as .*; a set is there only if a manifest is; run it again"):
+        place.output.put(lambda folder: LiesLater(write_set(table, {"rows": 1}, folder)))
+    assert place.names() == [CSV, PARQUET]
 
 
 def test_a_full_disk_here_does_not_touch_the_former_set(place: Place) -> None:
