@@ -10,7 +10,7 @@ import psycopg
 
 from jobs import feast_store, postgres
 from jobs.definitions import SnapshotView, resolve
-from jobs.errors import DataError, UsageError
+from jobs.errors import JobError, UsageError
 from jobs.flags import add_lock_wait, job_parser
 from jobs.instants import isoformat, parse_instant, utc_now
 from jobs.lock import writer_lock
@@ -104,7 +104,7 @@ def _newest(connection: psycopg.Connection, views: Sequence[SnapshotView], now: 
     newest = current_rows.newest_as_of(connection, views, now)
     if newest is None:
         tables = ", ".join(view.source for view in views)
-        raise DataError(f"the offline store holds no snapshot yet ({tables} are empty); ingest one first")
+        raise JobError(f"the offline store holds no snapshot yet ({tables} are empty); ingest one first")
     return newest
 
 

@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
         "--start", metavar="T", help="first instant of the window, included (default: the oldest snapshot)"
     )
     parser.add_argument(
-        "--end", metavar="T", help="last instant of the window, included (default: the newest snapshot)"
+        "--end",
+        metavar="T",
+        help="last instant of the window, included, not past the newest snapshot, which is the default",
     )
     parser.add_argument(
         "--output",
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job; exit code 0 done, 1 failed, 2 wrong usage, 3 no row is left."""
+    """Run the job; exit code 0 done, 1 failed or the window is past the newest snapshot, 2 wrong usage, 3 no row."""
     return run_job("training_set", _parser(), argv, build_training_set)
 
 
@@ -77,10 +79,9 @@ def build_training_set(arguments: argparse.Namespace, run: Run) -> str:
     output.check()
     request = _Request.of(load_settings(), arguments.feature_service, full_names=arguments.full_feature_names)
     with _snapshot(request.store) as connection:
-        if start is None or end is None:
-            oldest, newest = window_of(connection, request.views)
-            start, end = start or oldest, end or newest
-        instants = labelled_instants(start, end, horizon)
+        oldest, newest = window_of(connection, request.views)
+        instants = labelled_instants(start or oldest, end or newest, horizon)
+        _check_reached(instants[-1].event_timestamp, newest)
         training_set = _Builder(request, instants, horizon, connection, run).build()
     output.put(lambda folder: write_set(training_set.table, training_set.manifest, folder))
     return _summary(training_set, request.service, output, run)
@@ -207,6 +208,15 @@ def _output(text: str) -> Output:
         return parse_output(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _check_reached(last: datetime, newest: datetime) -> None:
+    """A month that is not there yet would be left out of the set without a word."""
+    if last > newest:
+        raise JobError(
+            f"the window's last month-end is {isoformat(last)}, and the newest snapshot is of {isoformat(newest)}; "
+            f"ingest what lies between, or write --end {isoformat(newest)}"
+        )
 
 
 def _instant(flag: str, text: str | None) -> datetime | None:

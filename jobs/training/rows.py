@@ -9,7 +9,7 @@ from typing import cast
 import psycopg
 from psycopg import sql
 
-from jobs.errors import DataError, UsageError
+from jobs.errors import DataError, JobError, UsageError
 from jobs.exports.contract import Contract, Kind, load_contracts
 from jobs.instants import isoformat
 from jobs.training.views import TrainingView
@@ -200,7 +200,7 @@ class TrainingRows:
 
 
 def window_of(connection: psycopg.Connection, views: Sequence[TrainingView]) -> tuple[datetime, datetime]:
-    """The oldest and the newest as_of in the views. Raises DataError when there is none."""
+    """The oldest and the newest as_of in the views. Raises JobError when there is none yet."""
     extremes = [
         connection.execute(
             sql.SQL("SELECT min({as_of}), max({as_of}) FROM {relation} AS s")
@@ -213,7 +213,7 @@ def window_of(connection: psycopg.Connection, views: Sequence[TrainingView]) -> 
     oldest = [low for low, _ in extremes if low is not None]
     newest = [high for _, high in extremes if high is not None]
     if not oldest:
-        raise DataError("the offline store holds no snapshot yet; ingest one first")
+        raise JobError("the offline store holds no snapshot yet; ingest one first")
     return min(oldest), max(newest)
 
 

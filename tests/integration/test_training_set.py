@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -250,10 +251,20 @@ def test_a_set_without_rows_fails_naming_the_rule_and_leaves_the_former_set(
     assert outcome.files == former
 
 
-def test_an_empty_offline_store_is_bad_data(run: Run) -> None:
-    outcome = run()
-    assert outcome.code == 3
+@pytest.mark.parametrize("window", [(), ("--start", "2024-01-31", "--end", "2024-01-31")])
+def test_an_empty_offline_store_fails_until_a_snapshot_is_there(run: Run, window: tuple[str, ...]) -> None:
+    outcome = run(*window)
+    assert outcome.code == 1
     assert "the offline store holds no snapshot yet" in outcome.line
+
+
+def test_a_window_past_the_newest_snapshot_fails_instead_of_leaving_its_months_out(world: World, run: Run) -> None:
+    small_world(world)
+    former = run().files
+    outcome = run("--start", "2024-01-31", "--end", "2026-02-15")
+    assert outcome.code == 1
+    assert re.search(r"last month-end is 2026-01-31\S+, and the newest snapshot is of 2024-\S+; ingest", outcome.line)
+    assert outcome.files == former
 
 
 # Which rows
@@ -268,7 +279,7 @@ def test_every_month_end_in_the_window_is_an_event_timestamp_of_those_who_were_t
     world.there("between", FEBRUARY + DAY)
     world.label("between", MARCH, True)
     world.label("unseen", MARCH, True)
-    outcome = run("--start", "2024-01-31", "--end", "2024-04-30")
+    outcome = run("--start", "2024-01-31", "--end", "2024-04-29")
     assert outcome.code == 0
     assert outcome.pairs() == [
         ("ann", JANUARY), ("ann", FEBRUARY), ("bob", JANUARY), ("bob", FEBRUARY), ("cid", FEBRUARY)
