@@ -57,11 +57,11 @@ kind-down: ## remove that cluster (CLUSTER=)
 	@k8s/cluster down
 
 e2e: $(INSTALLED) ## the whole platform on a kind cluster of its own; what failed is in build/e2e (HELM=)
-	@k8s/cluster engine
+	@k8s/cluster tools
 	@$(BIN)/python -m pytest tests/e2e
 
 e2e-smoke: $(INSTALLED) ## the first part of that: install, ingest, materialize, serve, build a training set
-	@k8s/cluster engine
+	@k8s/cluster tools
 	@$(BIN)/python -m pytest tests/e2e/test_smoke.py
 
 materialize: $(INSTALLED) ## run a release's materialization in kubectl's cluster (AS_OF= [ROLLBACK=1] [NAMESPACE=] [RELEASE=])

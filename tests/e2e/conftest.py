@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import shutil
 import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -86,15 +85,7 @@ def clean_end() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tools() -> None:
-    """What these tests run."""
-    for tool in ("docker", "kind", "kubectl", os.environ.get("HELM", "helm")):
-        if shutil.which(tool) is None:
-            pytest.exit(f"{tool} is not on PATH; these tests need Docker, kind, kubectl and helm", returncode=2)
-
-
-@pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest, tools: None, clean_end: None) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, clean_end: None) -> Iterator[Cluster]:
     """The session's cluster, which ends with it; E2E_CLUSTER names one that is there and stays."""
     if existing := os.environ.get("E2E_CLUSTER"):
         yield Cluster(existing)
@@ -105,7 +96,7 @@ def cluster(request: pytest.FixtureRequest, tools: None, clean_end: None) -> Ite
 
 
 @pytest.fixture(scope="session")
-def new_cluster(request: pytest.FixtureRequest, tools: None, clean_end: None) -> NewCluster:
+def new_cluster(request: pytest.FixtureRequest, clean_end: None) -> NewCluster:
     """For a module that needs more nodes, or a cluster to break: `with new_cluster(workers) as cluster`.
 
     E2E_CLUSTER_NODES, as in E2E_CLUSTER_3, names one of so many nodes that is there and stays.

@@ -135,6 +135,8 @@ def options(release: Release) -> dict[str, Any]:
     environment = release.namespace.cluster.environment
     return {
         "cwd": REPOSITORY, "env": environment, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
+        # A shell that starts something in the background leaves SIGINT ignored, to its children too.
+        "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     }  # fmt: skip
 
 
