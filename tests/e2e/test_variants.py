@@ -109,7 +109,8 @@ def shown_autoscaler(release: Release) -> str:
     """What kubectl shows of the autoscaler, once it has a number."""
 
     def measured(seen: Mapping[str, Object]) -> bool:
-        return any(scaler.get("status", {}).get("currentMetrics") for scaler in seen.values())
+        metrics = [metric for one in seen.values() for metric in one.get("status", {}).get("currentMetrics") or []]
+        return any("averageUtilization" in metric.get("resource", {}).get("current", {}) for metric in metrics)
 
     objects = release.namespace.objects
     objects.until("HorizontalPodAutoscaler", measured, "a number from the metrics API", seconds=MEASURED_SECONDS)
