@@ -2,6 +2,11 @@
 {{- define "platform.pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
+# The first question of a new pod may be lost while its network is still being made; five seconds are long to ask again.
+dnsConfig:
+  options:
+    - {name: timeout, value: "1"}
+    - {name: attempts, value: "5"}
 securityContext:
   runAsNonRoot: true
   runAsUser: {{ .uid }}
