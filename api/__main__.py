@@ -85,6 +85,8 @@ def _serve(application: Edge, listening: socket.socket) -> None:
         access_log=False,
         lifespan="on",
         server_header=False,
+        proxy_headers=False,
+        ws="none",
         timeout_graceful_shutdown=GRACE_SECONDS,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )

@@ -16,33 +16,35 @@ NEVER = instants.to_text(0)
 def one(selection: Selection, row: Row, metadata: bool) -> dict[str, Any]:
     """The answer of GET /features/{id}."""
     answer: dict[str, Any] = dict(row.keys)
-    answer["features"] = {asked.name: _plain(cell.value) for asked, cell in _pairs(selection, row)}
+    answer["features"] = {asked.name: plain(cell.value) for asked, cell in _pairs(selection, row)}
     if metadata:
         answer["metadata"] = {asked.name: _metadata(cell) for asked, cell in _pairs(selection, row)}
     return answer
 
 
-def many(selection: Selection, rows: Sequence[Row], metadata: bool) -> dict[str, Any]:
-    """The answer of POST /features."""
-    return {"results": [{"found": row.known, **one(selection, row, metadata)} for row in rows]}
+def found(selection: Selection, row: Row, metadata: bool) -> dict[str, Any]:
+    """One result of POST /features."""
+    return {"found": row.known, **one(selection, row, metadata)}
 
 
-def feast(
-    selection: Selection, rows: Sequence[Row], entities: Sequence[str], full_names: bool, with_views: bool
-) -> dict[str, Any]:
-    """The answer of POST /get-online-features: one result a column, the join keys first, as Feast orders them."""
+def feast_metadata(selection: Selection, entities: Sequence[str], full_names: bool, with_views: bool) -> dict[str, Any]:
+    """What POST /get-online-features says of its results: their names, the join keys first, as Feast orders them."""
     names = [asked.full_name if full_names else asked.name for asked in selection.asked]
     metadata: dict[str, Any] = {"feature_names": [*entities, *names]}
     if with_views:
         metadata["feature_view_metadata"] = [{"name": view} for view in selection.views]
+    return metadata
+
+
+def feast_results(selection: Selection, rows: Sequence[Row], entities: Sequence[str]) -> list[dict[str, Any]]:
+    """The results of POST /get-online-features: one a column."""
     keys = [_column([Cell(row.keys[name], PRESENT, None, None) for row in rows]) for name in entities]
-    features = [_column([row.cells[number] for row in rows]) for number in range(len(names))]
-    return {"results": keys + features, "metadata": metadata}
+    return keys + [_column([row.cells[number] for row in rows]) for number in range(len(selection.asked))]
 
 
 def _column(cells: Sequence[Cell]) -> dict[str, Any]:
     return {
-        "values": [_protobuf_json(cell.value) for cell in cells],
+        "values": [protobuf_json(cell.value) for cell in cells],
         "statuses": [cell.status for cell in cells],
         "event_timestamps": [NEVER if cell.as_of is None else instants.to_text(cell.as_of) for cell in cells],
     }
@@ -53,7 +55,7 @@ def _pairs(selection: Selection, row: Row) -> Iterator[tuple[Asked, Cell]]:
 
 
 def _metadata(cell: Cell) -> dict[str, Any]:
-    no_number = cell.status == PRESENT and _plain(cell.value) is None
+    no_number = cell.status == PRESENT and plain(cell.value) is None
     return {
         "status": NULL_VALUE if no_number else cell.status,
         "event_timestamp": None if cell.as_of is None else instants.to_text(cell.as_of),
@@ -66,12 +68,12 @@ def seconds(nanoseconds: int) -> float:
     return round(nanoseconds / SECOND, 3)
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN and no infinities: null. Feast's feature server sends them as text for on-demand features."""
+def plain(value: Any) -> Any:
+    """A value without NaN and the infinities, which JSON has not: null. Feast's feature server sends them as text."""
     return _each_float(value, lambda _: None)
 
 
-def _protobuf_json(value: Any) -> Any:
+def protobuf_json(value: Any) -> Any:
     """NaN and the infinities as the texts of protobuf's JSON mapping, which Feast's feature server uses."""
     return _each_float(value, lambda number: "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity")
 

@@ -8,12 +8,16 @@ from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 
 from api import redis_address
+from api.cluster_store import ClusterStore
 from api.metrics import Metrics
 from api.on_demand import FeatureServer
-from api.online_store import HashRead, HashReply, OnlineStore, RedisStore
+from api.online_store import HashRead, HashReply, OnlineStore
+from api.pipelined_store import PipelinedStore
 from api.plan_watch import PlanWatch
 from api.problems import Unauthorized
+from api.programs import Programs
 from api.reader import Reader
+from api.redis_connection import Connection
 from api.settings import Settings
 from api.status import MaterializationStatus
 
@@ -45,9 +49,14 @@ class Gateway:
         )
         self.settings = settings
         self.keys = ApiKeys(settings.api_key_hashes)
-        self.store: OnlineStore = store or RedisStore(address, settings.redis_type, settings.redis_sentinel_master)
+        self.store: OnlineStore = store or (
+            ClusterStore(address)
+            if settings.redis_type == "redis_cluster"
+            else PipelinedStore(address, settings.redis_type, settings.redis_sentinel_master)
+        )
         self.status = MaterializationStatus(self.store, settings.project)
         self.metrics = Metrics(self.status)
+        self.programs = Programs(settings.project, self.metrics, settings.freshness_reference == "watermark")
         self.feature_server = FeatureServer(settings.feature_server_url)
         self.plans = PlanWatch(self.store, self.status, settings.project)
         self.reader = Reader(
@@ -82,6 +91,13 @@ class _Timed:
     @property
     def reached(self) -> bool:
         return self._store.reached
+
+    @property
+    def connection(self) -> Connection | None:
+        return self._store.connection
+
+    def lost(self, error: Exception) -> None:
+        self._store.lost(error)
 
     async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
         started = perf_counter()

@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from api import entity_key, instants
 from api.entity_key import JoinKey
@@ -91,10 +92,10 @@ class FeastBody(BaseModel):
     include_feature_view_version_metadata: bool = False
 
 
-async def body(request: Request, model: type[Model]) -> Model:
+async def body(scope: Scope, receive: Receive, model: type[Model]) -> Model:
     """The request's JSON body; TooLarge before it is parsed, InvalidRequest for anything but the model."""
     try:
-        return model.model_validate(orjson.loads(await _limited(request)))
+        return model.model_validate(orjson.loads(await _limited(scope, receive)))
     except orjson.JSONDecodeError:
         raise InvalidRequest("The body must be JSON.") from None
     except ValidationError as error:
@@ -103,17 +104,21 @@ async def body(request: Request, model: type[Model]) -> Model:
         raise InvalidRequest(f"{where} {_complaint(first['type'], model)}.") from None
 
 
-async def _limited(request: Request) -> bytes:
+async def _limited(scope: Scope, receive: Receive) -> bytes:
     limit = f"The body must be at most {MAX_BODY_BYTES} bytes long."
-    length = request.headers.get("content-length", "")
-    if length.isdecimal() and int(length) > MAX_BODY_BYTES:
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise TooLarge(limit)
     data = bytearray()
-    async for part in request.stream():
-        data += part
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        data += message.get("body", b"")
         if len(data) > MAX_BODY_BYTES:
             raise TooLarge(limit)
-    return bytes(data)
+        if not message.get("more_body", False):
+            return bytes(data)
 
 
 def _complaint(kind: str, model: type[BaseModel]) -> str:
@@ -139,22 +144,39 @@ def key_row(selection: Selection, text: str) -> KeyRow:
     return {selection.join_keys[0].name: entity_key.parse(selection.join_keys[0], text)}
 
 
-def key_rows(selection: Selection, entities: dict[str, list[Any]], as_feast: bool = False) -> list[KeyRow]:
-    """One row per position of the entities' lists.
+class Keys:
+    """The join keys of the entities that a call names: a list for each key of the selection."""
 
-    `as_feast` ignores lists that are no join key and takes numbers for text, as Feast's feature server does.
-    """
-    count = _count(entities)
-    keys = selection.join_keys
-    missing = [key.name for key in keys if key.name not in entities]
-    unknown = [name for name in entities if name not in {key.name for key in keys}]
-    if missing:
-        raise InvalidRequest(f"entities lacks the join key {missing[0]}.")
-    if unknown and not as_feast:
-        names = ", ".join(key.name for key in keys) or "none"
-        raise InvalidRequest(f"entities holds {unknown[0][:100]!r}; the join keys of these features are: {names}.")
-    columns = [[_value(key, sent, as_feast, row) for row, sent in enumerate(entities[key.name])] for key in keys]
-    return [{key.name: column[row] for key, column in zip(keys, columns, strict=True)} for row in range(count)]
+    __slots__ = ("_names", "columns", "count")
+
+    def __init__(self, selection: Selection, entities: dict[str, list[Any]], as_feast: bool = False) -> None:
+        """`as_feast` ignores lists that are no join key and takes numbers for text, as Feast's feature server does."""
+        keys = selection.join_keys
+        self.count = _count(entities)
+        self._names = [key.name for key in keys]
+        for name in self._names:
+            if name not in entities:
+                raise InvalidRequest(f"entities lacks the join key {name}.")
+        if not as_feast and len(entities) > len(keys):
+            unknown = next(name for name in entities if name not in self._names)
+            names = ", ".join(self._names) or "none"
+            raise InvalidRequest(f"entities holds {unknown[:100]!r}; the join keys of these features are: {names}.")
+        self.columns = [_column(key, entities[key.name], as_feast) for key in keys]
+
+    def rows(self) -> list[KeyRow]:
+        """One row for each entity."""
+        pairs = list(zip(self._names, self.columns, strict=True))
+        return [{name: column[row] for name, column in pairs} for row in range(self.count)]
+
+
+def _column(key: JoinKey, sent: Sequence[Any], as_feast: bool) -> list[str | int]:
+    parsed: list[str | int] = []
+    try:
+        for value in sent:
+            parsed.append(entity_key.parse(key, value, as_feast))  # where it fails is told
+    except InvalidRequest as error:
+        raise InvalidRequest(f"entities.{key.name}[{len(parsed)}]: {error.detail}") from None
+    return parsed
 
 
 def _count(entities: dict[str, list[Any]]) -> int:
@@ -165,10 +187,3 @@ def _count(entities: dict[str, list[Any]]) -> int:
     if count > MAX_ROWS:
         raise TooLarge(f"One call may ask for at most {MAX_ROWS} entities, not {count}.")
     return count
-
-
-def _value(key: JoinKey, sent: Any, as_feast: bool, row: int) -> str | int:
-    try:
-        return entity_key.parse(key, sent, numbers_as_text=as_feast)
-    except InvalidRequest as error:
-        raise InvalidRequest(f"entities.{key.name}[{row}]: {error.detail}") from None

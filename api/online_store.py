@@ -1,40 +1,52 @@
-"""Reads hashes from Redis (alone, behind Sentinel, or a cluster) with a deadline, without retries."""
+"""What the gateway needs of the online store, whatever Redis it is."""
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from redis.asyncio import Redis, RedisCluster, Sentinel
-from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
-
-from api.deadline import Deadline
 from api.problems import OnlineStoreUnavailable
-from api.redis_address import RedisAddress
+from api.redis_connection import Connection
 
 logger = logging.getLogger("api.online_store")
 DEADLINE = 0.25
-# redis-py's own, by the clock on the wall: a call is over before, unless this process had to wait for a CPU.
-LAST_RESORT = 5.0
 AWAY = "The online store is away, or did not answer within 250 ms."
-CONNECTIONS = 32
 # A batch is read in parts of this many hashes, so that each part fits the deadline and others get their turn.
 PART = 200
 
-HashRead = tuple[bytes, Sequence[bytes]]
 HashReply = list[bytes | None]
 
 
+class HashFields:
+    """Fields to read from a hash, and the command that reads them but for the key (HMGET, in RESP 2)."""
+
+    __slots__ = ("head", "names", "tail")
+
+    def __init__(self, names: Sequence[bytes]) -> None:
+        self.names = tuple(names)
+        self.head = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(self.names))
+        self.tail = b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(name), name) for name in self.names)
+
+    def command(self, key: bytes) -> bytes:
+        """The whole command."""
+        return b"%b$%d\r\n%b%b" % (self.head, len(key), key, self.tail)
+
+
+HashRead = tuple[bytes, HashFields]
+
+
 class OnlineStore(Protocol):
-    """What the gateway needs of Redis. Every call ends within 250 ms a part, or raises OnlineStoreUnavailable."""
+    """Every call ends within 250 ms a part, or raises OnlineStoreUnavailable (Overloaded: at once)."""
 
     @property
     def reached(self) -> bool:
         """Whether the last call was answered; False before the first."""
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection by which every hash can be read now, if there is such a one and it is not overloaded."""
+
+    def lost(self, error: Exception) -> None:
+        """Note that a read by that connection failed."""
 
     async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
         """One reply for each (key, fields), in their order; None for a field that is not there."""
@@ -46,79 +58,24 @@ class OnlineStore(Protocol):
         """Close the connections."""
 
 
-class RedisStore:
-    """OnlineStore over redis-py."""
+class Reachability:
+    """Whether the store was reached last; each change is logged once."""
 
-    def __init__(self, address: RedisAddress, kind: str, master: str) -> None:
-        self._client: Any = _connect(address, kind, master)
-        self._free = asyncio.Semaphore(CONNECTIONS)
+    def __init__(self) -> None:
         self.reached = False
         self._was_lost = False
 
-    async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
-        """Read as promised; many hashes in one pipeline."""
-        if len(reads) == 1:
-            key, fields = reads[0]
-            return [await self._within_deadline(partial(self._client.hmget, key, fields))]
-        replies: list[HashReply] = []
-        for start in range(0, len(reads), PART):
-            part = reads[start : start + PART]
-            replies += await self._within_deadline(partial(self._read_part, part))
-        return replies
-
-    async def hash(self, key: str) -> dict[bytes, bytes]:
-        """Read as promised."""
-        found: dict[bytes, bytes] = await self._within_deadline(partial(self._client.hgetall, key))
-        return found
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.aclose()
-
-    async def _read_part(self, part: Sequence[HashRead]) -> list[HashReply]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for key, fields in part:
-                pipeline.hmget(key, fields)
-            replies: list[HashReply] = await pipeline.execute()
-            return replies
-
-    async def _within_deadline(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        """Cancelling a call closes its connection (redis-py does), so no late reply reaches another caller."""
-        try:
-            async with Deadline(DEADLINE), self._free:
-                reply = await call()
-        except (RedisError, OSError) as error:  # TimeoutError is an OSError
-            self._lost(error)
-            raise OnlineStoreUnavailable(AWAY) from None
-        self._found()
-        return reply
-
-    def _lost(self, error: Exception) -> None:
+    def lost(self, error: Exception) -> OnlineStoreUnavailable:
+        """Note a failure; what to raise for it."""
         self.reached = False
         if not self._was_lost:
             self._was_lost = True
             logger.warning("online_store_unreachable", extra={"fields": {"error": f"{type(error).__name__}: {error}"}})
+        return OnlineStoreUnavailable(AWAY)
 
-    def _found(self) -> None:
+    def found(self) -> None:
+        """Note an answer."""
         self.reached = True
         if self._was_lost:
             self._was_lost = False
             logger.info("online_store_reached_again")
-
-
-def _connect(address: RedisAddress, kind: str, master: str) -> Any:
-    """A client that connects when it is first used."""
-    options: dict[str, Any] = {
-        "socket_timeout": LAST_RESORT,
-        "socket_connect_timeout": LAST_RESORT,
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-        **address.options,
-    }
-    if kind == "redis_cluster":
-        options.pop("db", None)
-        return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in address.nodes], **options)
-    if kind == "redis_sentinel":
-        return Sentinel(list(address.nodes), **options).master_for(master)
-    host, port = address.nodes[0]
-    return Redis(host=host, port=port, driver_info=None, **options)

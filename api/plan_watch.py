@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from api import instants, plan
-from api.online_store import OnlineStore
+from api.online_store import HashFields, OnlineStore
 from api.problems import NoPlan, OnlineStoreUnavailable
 from api.selection import Selector
 from api.status import MaterializationStatus
@@ -13,6 +13,7 @@ logger = logging.getLogger("api.plan_watch")
 INTERVAL = 5.0
 # Until the first plan is there, and while Redis is away.
 IMPATIENT_INTERVAL = 0.25
+VERSION, DOCUMENT = HashFields([b"version"]), HashFields([b"version", b"json"])
 
 
 class PlanWatch:
@@ -52,7 +53,7 @@ class PlanWatch:
     async def refresh(self) -> bool:
         """Looks once; False if it should look again soon."""
         try:
-            [[version]] = await self._store.read([(self._key.encode(), [b"version"])])
+            [[version]] = await self._store.read([(self._key.encode(), VERSION)])
             if version is not None and version.decode("utf-8", "replace") not in (self.version, self._rejected):
                 await self._load()
             await self._status.refresh()
@@ -61,7 +62,7 @@ class PlanWatch:
         return self.ready
 
     async def _load(self) -> None:
-        [[version, document]] = await self._store.read([(self._key.encode(), [b"version", b"json"])])
+        [[version, document]] = await self._store.read([(self._key.encode(), DOCUMENT)])
         name = (version or b"").decode("utf-8", "replace")
         try:
             selector = Selector(plan.parse(document or b"", name, self._project))

@@ -96,6 +96,15 @@ class OnlineStoreUnavailable(Unavailable):
     title, code = "Online store unavailable", "online-store-unavailable"
 
 
+class Overloaded(Unavailable):
+    """More reads are on their way to Redis than it answers; refused at once, so that memory does not grow."""
+
+    title, code = "Too many requests at once", "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("The gateway waits for as many answers of the online store as it may; try again.")
+
+
 class NotMaterialized(Unavailable):
     """A view was never materialized, or Redis was emptied."""
 

@@ -52,38 +52,39 @@ class Reader:
         self._from_watermark = freshness_reference == "watermark"
         self._clock = clock
 
-    async def read(self, selection: Selection, rows: Sequence[KeyRow]) -> list[Row]:
-        """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable."""
+    async def read(
+        self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply] = (), spent: float = 0.0
+    ) -> list[Row]:
+        """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable.
+
+        `replies`: what the online store has said of the rows already, in `spent` seconds of the deadline.
+        """
         parts = -(-len(rows) // PART) or 1
         try:
-            async with Deadline(DEADLINE * parts):
-                answered = await self._stored(selection, rows)
+            async with Deadline(DEADLINE * parts - spent):
+                answered = await self._stored(selection, rows, replies)
         except TimeoutError:
             raise OnlineStoreUnavailable(AWAY) from None
         if selection.on_demand:
             await self._feature_server.fill(selection, answered)
         return answered
 
-    async def _stored(self, selection: Selection, rows: Sequence[KeyRow]) -> list[Row]:
-        answered = await self._evaluated(selection, rows)
+    async def _stored(self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply]) -> list[Row]:
+        answered = await self._evaluated(selection, rows, replies)
         if all(row.known for row in answered):
             return answered
         # An emptied Redis knows nobody either, which only the status tells, if it is read after the rows. If it changed
         # meanwhile, so may have the rows.
         if await self._status.refresh():
-            answered = await self._evaluated(selection, rows)
+            answered = await self._evaluated(selection, rows, ())
         await self._status.require(selection.views)
         return answered
 
-    async def _evaluated(self, selection: Selection, rows: Sequence[KeyRow]) -> list[Row]:
+    async def _evaluated(self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply]) -> list[Row]:
         views = await self._status.require(selection.views)
         width = len(selection.groups)
-        replies = await self._store.read(
-            [
-                (key, group.fields)
-                for row in rows
-                for key, group in zip(selection.keys(row, self._project), selection.groups, strict=True)
-            ]
+        replies = replies or await self._store.read(
+            [read for row in rows for read in selection.reads(row, self._project)]
         )
         references = self._references(selection.views, views)
         return [
@@ -128,8 +129,13 @@ def _stored(source: Stored, replies: Sequence[HashReply], references: Mapping[st
             return Cell(None, OUTSIDE_MAX_AGE, as_of, age)
         decoded = value.decode(data)
     except value.MalformedValue:
-        raise Internal(f"The online store holds bytes for {source.view}:{source.feature} that are no value.") from None
+        raise no_value(source) from None
     return Cell(decoded, NULL_VALUE if decoded is None else PRESENT, as_of, age)
+
+
+def no_value(source: Stored) -> Internal:
+    """What to say of bytes that nobody should have written."""
+    return Internal(f"The online store holds bytes for {source.view}:{source.feature} that are no value.")
 
 
 def _computed(asked: Asked, replies: Sequence[HashReply], references: Mapping[str, int]) -> Cell:

@@ -1,4 +1,4 @@
-"""Every call of the gateway."""
+"""Every call of the gateway but those that read features (`api.reads`)."""
 
 import contextlib
 from collections.abc import Awaitable, Callable
@@ -8,10 +8,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import answers, inputs, instants
+from api import answers, inputs, instants, reads
 from api.gateway import Gateway
-from api.problems import InvalidRequest, NotFound, OnlineStoreUnavailable, TooOld, UnknownEntity
-from api.reader import Cell, Row
+from api.problems import NotFound, OnlineStoreUnavailable
+from api.reads import Call
 from api.selection import Selection
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -24,63 +24,6 @@ def _json(content: Any) -> Response:
 def _gateway(request: Request) -> Gateway:
     gateway: Gateway = request.app.state.gateway
     return gateway
-
-
-async def _read(request: Request, selection: Selection, rows: list[dict[str, str | int]]) -> list[Row]:
-    gateway = _gateway(request)
-    answered = await gateway.reader.read(selection, rows)
-    gateway.metrics.values(selection, answered)
-    return answered
-
-
-async def one(request: Request) -> Response:
-    """GET /features/{id}"""
-    query = inputs.FeaturesQuery(request.scope["query_string"])
-    text = inputs.last_segment(request.scope["raw_path"])
-    selection = _gateway(request).plans.selector.resolve(query.feature_service, query.features)
-    keys = inputs.key_row(selection, text)
-    [row] = await _read(request, selection, [keys])
-    if not row.known:
-        [(name, value)] = keys.items()
-        raise UnknownEntity(f"The online store holds no features of {name} {str(value)[:200]!r}.")
-    if query.max_age is not None:
-        _refuse_older(selection, row, query.max_age, query.max_age_text)
-    return _json(answers.one(selection, row, query.metadata))
-
-
-def _refuse_older(selection: Selection, row: Row, max_age: int, text: str) -> None:
-    def age(cell: Cell) -> int:
-        return -1 if cell.age is None else cell.age
-
-    asked, oldest = max(zip(selection.asked, row.cells, strict=True), key=lambda pair: age(pair[1]))
-    if age(oldest) > max_age:
-        raise TooOld(f"{asked.reference} is {answers.seconds(age(oldest))} s old, more than the max_age of {text}.")
-
-
-async def many(request: Request) -> Response:
-    """POST /features"""
-    inputs.parameters(request.scope["query_string"])
-    body = await inputs.body(request, inputs.FeaturesBody)
-    selection = _gateway(request).plans.selector.resolve(body.feature_service, body.features)
-    rows = await _read(request, selection, inputs.key_rows(selection, body.entities))
-    return _json(answers.many(selection, rows, body.metadata))
-
-
-async def feast(request: Request) -> Response:
-    """POST /get-online-features"""
-    body = await inputs.body(request, inputs.FeastBody)
-    if not (body.feature_service or body.features):
-        raise InvalidRequest("Either feature_service or features must be given.")
-    if not body.feature_service and any(":" not in reference for reference in body.features):
-        raise InvalidRequest("features must hold references of the form view:feature.")
-    selector = _gateway(request).plans.selector
-    features = None if body.feature_service else body.features
-    selection = selector.resolve(body.feature_service or None, features, body.full_feature_names)
-    rows = await _read(request, selection, inputs.key_rows(selection, body.entities, as_feast=True))
-    keys = {key.name for key in selection.join_keys}
-    entities = [name for name in body.entities if name in keys]
-    with_views = body.include_feature_view_version_metadata
-    return _json(answers.feast(selection, rows, entities, body.full_feature_names, with_views))
 
 
 async def services(request: Request) -> Response:
@@ -167,11 +110,13 @@ async def health(_: Request) -> Response:
     return _json({"status": "ok"})
 
 
-# (method, path, handler). The metrics' route labels are these paths.
+# (method, path, handler). The metrics' route labels are these paths, and those of the reads.
+READS: tuple[tuple[str, str, Call], ...] = (
+    ("GET", "/features/{id}", reads.one),
+    ("POST", "/features", reads.many),
+    ("POST", "/get-online-features", reads.feast),
+)
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
-    ("GET", "/features/{id}", one),
-    ("POST", "/features", many),
-    ("POST", "/get-online-features", feast),
     ("GET", "/feature-services", services),
     ("GET", "/feature-services/{name}", service),
     ("GET", "/status", status),
@@ -180,7 +125,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/health", health),
 )
 PROBES = frozenset({"/livez", "/readyz", "/health"})
-_TEMPLATES = {path: path for _, path, _ in ROUTES if "{" not in path} | {
+_TEMPLATES = {path: path for _, path, _ in (*READS, *ROUTES) if "{" not in path} | {
     "/docs": "/docs",
     "/openapi.json": "/openapi.json",
 }

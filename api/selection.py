@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from api import entity_key
 from api.entity_key import JoinKey
 from api.instants import SECOND
+from api.online_store import HashFields, HashRead
 from api.plan import Plan, PlanJoinKey, ServiceFeature, split
 from api.problems import InvalidRequest
 
@@ -48,9 +49,10 @@ class Group:
     """The fields to read from one hash of an entity, for all views that share its join keys."""
 
     join_keys: tuple[JoinKey, ...]
-    fields: list[bytes] = field(default_factory=list)
+    names: list[bytes] = field(default_factory=list)
     timestamp_positions: dict[str, int] = field(default_factory=dict)
     prefix: bytes = b""
+    fields: HashFields = field(default_factory=lambda: HashFields(()))
 
     @property
     def entity_less(self) -> bool:
@@ -59,9 +61,9 @@ class Group:
 
     def place(self, data: bytes) -> int:
         """Position in the reply of a hash field, which is read once however many ask for it."""
-        if data not in self.fields:
-            self.fields.append(data)
-        return self.fields.index(data)
+        if data not in self.names:
+            self.names.append(data)
+        return self.names.index(data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,15 @@ class Selection:
     views: tuple[str, ...]
     on_demand: bool
 
-    def keys(self, row: dict[str, str | int], project: bytes) -> list[bytes]:
-        """The Redis key of each group for a row of parsed join keys."""
+    def reads(self, row: dict[str, str | int], project: bytes) -> list[HashRead]:
+        """What to read of each group for a row of parsed join keys."""
         return [
-            group.prefix
-            + b"".join(entity_key.encode_value(key, row.get(key.name, "")) for key in group.join_keys)
-            + project
+            (
+                group.prefix
+                + b"".join(entity_key.encode_value(key, row.get(key.name, "")) for key in group.join_keys)
+                + project,
+                group.fields,
+            )
             for group in self.groups
         ]
 
@@ -126,6 +131,8 @@ def select(plan: Plan, wanted: Iterable[ServiceFeature], service: str | None = N
     """Resolve features that the plan is known to hold."""
     builder = _Builder(plan)
     asked = tuple(builder.asked(feature) for feature in wanted)
+    for group in builder.groups:
+        group.fields = HashFields(group.names)
     keys = {key.name: key for group in builder.groups for key in group.join_keys if key != entity_key.ENTITY_LESS}
     return Selection(
         service,

@@ -1,0 +1,144 @@
+"""The three calls that read features, as ASGI applications: nothing stands between the server and them.
+
+Each answers the common call by a compiled program and every other one by the reader; both say the same.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from time import perf_counter
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from api import answers, entity_key, inputs, instants
+from api.compiled import Program, key_column
+from api.direct import DIRECT, DirectRead
+from api.gateway import Gateway
+from api.online_store import HashReply
+from api.problems import InvalidRequest, TooOld, UnknownEntity
+from api.reader import Cell, KeyRow, Row
+from api.selection import Selection
+
+Call = Callable[[Gateway, Scope, Receive], Awaitable[bytes]]
+_NO_QUERY = inputs.FeaturesQuery(b"")
+
+
+class Endpoint:
+    """A call as an ASGI application: what it returns is the body of a JSON answer."""
+
+    __slots__ = ("_call", "_gateway")
+
+    def __init__(self, gateway: Gateway, call: Call) -> None:
+        self._gateway, self._call = gateway, call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; Problem."""
+        body = await self._call(self._gateway, scope, receive)
+        length = b"%d" % len(body)
+        headers = [(b"content-length", length), (b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def one(gateway: Gateway, scope: Scope, _: Receive) -> bytes:
+    """GET /features/{id}"""
+    sent = scope["query_string"]
+    query = inputs.FeaturesQuery(sent) if sent else _NO_QUERY
+    text = inputs.last_segment(scope["raw_path"])
+    selection, program = gateway.programs.find(gateway.plans.selector, query.feature_service, query.features)
+    started, replies = perf_counter(), list[HashReply]()
+    before: DirectRead | None = scope.get(DIRECT)
+    if before is not None and before.program is program and before.reply is not None:
+        started, replies = before.started, [before.reply]
+    elif program is not None and not query.metadata and query.max_age is None:
+        value = entity_key.parse(program.key, text)
+        replies = await _replies(gateway, program, [value])
+        if replies and (values := program.values(replies[0], instants.now())) is not None:
+            return program.one(value, values)
+    keys = inputs.key_row(selection, text)
+    [row] = await _rows(gateway, selection, [keys], replies, started)
+    if not row.known:
+        [(name, value)] = keys.items()
+        raise UnknownEntity(f"The online store holds no features of {name} {str(value)[:200]!r}.")
+    if query.max_age is not None:
+        _refuse_older(selection, row, query.max_age, query.max_age_text)
+    return orjson.dumps(answers.one(selection, row, query.metadata))
+
+
+async def many(gateway: Gateway, scope: Scope, receive: Receive) -> bytes:
+    """POST /features"""
+    inputs.parameters(scope["query_string"])
+    body = await inputs.body(scope, receive, inputs.FeaturesBody)
+    selection, program = gateway.programs.find(gateway.plans.selector, body.feature_service, body.features)
+    asked = inputs.Keys(selection, body.entities)
+    started, replies, results = perf_counter(), list[HashReply](), [b""] * asked.count
+    if program is not None and not body.metadata:
+        [keys] = asked.columns
+        replies, now = await _replies(gateway, program, keys), instants.now()
+        for number, reply in enumerate(replies):
+            values = program.values(reply, now)
+            if values is not None:
+                results[number] = program.found(keys[number], values)
+    others = [number for number, result in enumerate(results) if not result]
+    if others or not results:
+        rows = asked.rows()
+        left = [replies[number] for number in others] if replies else []
+        answered = await _rows(gateway, selection, [rows[number] for number in others], left, started)
+        for number, row in zip(others, answered, strict=True):
+            results[number] = orjson.dumps(answers.found(selection, row, body.metadata))
+    return b'{"results":[%b]}' % b",".join(results)
+
+
+async def feast(gateway: Gateway, scope: Scope, receive: Receive) -> bytes:
+    """POST /get-online-features"""
+    body = await inputs.body(scope, receive, inputs.FeastBody)
+    if not (body.feature_service or body.features):
+        raise InvalidRequest("Either feature_service or features must be given.")
+    if not body.feature_service and any(":" not in reference for reference in body.features):
+        raise InvalidRequest("features must hold references of the form view:feature.")
+    selector = gateway.plans.selector
+    features = None if body.feature_service else body.features
+    names = body.full_feature_names
+    selection, program = gateway.programs.find(selector, body.feature_service or None, features, names)
+    asked = inputs.Keys(selection, body.entities, as_feast=True)
+    with_views = body.include_feature_view_version_metadata
+    started, replies = perf_counter(), list[HashReply]()
+    if program is not None:
+        [keys] = asked.columns
+        replies = await _replies(gateway, program, keys)
+        columns = program.columns(replies, instants.now()) if replies else None
+        if columns is not None:
+            results = b",".join([key_column(keys), *columns])
+            return b'{"results":[%b],"metadata":%b}' % (results, program.metadata(names, with_views))
+    join_keys = {key.name for key in selection.join_keys}
+    entities = [name for name in body.entities if name in join_keys]
+    answered = await _rows(gateway, selection, asked.rows(), replies, started)
+    metadata = answers.feast_metadata(selection, entities, names, with_views)
+    return orjson.dumps({"results": answers.feast_results(selection, answered, entities), "metadata": metadata})
+
+
+async def _replies(gateway: Gateway, program: Program, keys: Sequence[str | int]) -> list[HashReply]:
+    """What the online store holds of each entity; nothing while a view is not materialized yet."""
+    if not program.is_ready(gateway.status.views):
+        return []
+    started = perf_counter()
+    try:
+        return await gateway.store.read([program.read(key) for key in keys])
+    finally:
+        gateway.metrics.online_read.observe(perf_counter() - started)
+
+
+async def _rows(
+    gateway: Gateway, selection: Selection, rows: list[KeyRow], replies: Sequence[HashReply], started: float
+) -> list[Row]:
+    answered = await gateway.reader.read(selection, rows, replies, perf_counter() - started)
+    gateway.metrics.values(selection, answered)
+    return answered
+
+
+def _refuse_older(selection: Selection, row: Row, max_age: int, text: str) -> None:
+    def age(cell: Cell) -> int:
+        return -1 if cell.age is None else cell.age
+
+    asked, oldest = max(zip(selection.asked, row.cells, strict=True), key=lambda pair: age(pair[1]))
+    if age(oldest) > max_age:
+        raise TooOld(f"{asked.reference} is {answers.seconds(age(oldest))} s old, more than the max_age of {text}.")
