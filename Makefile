@@ -22,12 +22,12 @@ export HELM HELM3 CRDS
 export IMAGE CLUSTER KIND_CONFIG KIND_NODE_IMAGE CLUSTER_ADDONS CLUSTER_KIT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-chart check image kind-up kind-down e2e e2e-smoke materialize chart-docs lock clean
+.PHONY: help demo test test-chart check image kind-up kind-down e2e e2e-smoke bench-serving materialize chart-docs lock clean
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED) ## the whole platform on this machine: exports, stores, gateway, training set (DEMO_ONCE=1 ends it there)
+demo: $(INSTALLED) ## the whole platform on this machine: exports, stores, gateway, training set (DEMO_ONCE=1 ends there)
 	@$(BIN)/python -m jobs.local.demo
 
 test: $(INSTALLED) ## every test that needs neither a cluster nor a tool from outside Python's packages
@@ -50,7 +50,7 @@ image: ## build the one image of the platform (IMAGE=)
 	@echo "building $(IMAGE) ..."
 	@docker build --quiet --file k8s/Dockerfile --build-arg VERSION=$(VERSION) --tag $(IMAGE) .
 
-kind-up: image ## a kind cluster with the image, safe to repeat (CLUSTER= KIND_CONFIG= KIND_NODE_IMAGE= CLUSTER_ADDONS=)
+kind-up: image ## a kind cluster with the image, repeatable (CLUSTER= KIND_CONFIG= KIND_NODE_IMAGE= CLUSTER_ADDONS=)
 	@k8s/cluster up
 
 kind-down: ## remove that cluster (CLUSTER=)
@@ -64,7 +64,10 @@ e2e-smoke: $(INSTALLED) ## the first part of that: install, ingest, materialize,
 	@k8s/cluster tools
 	@$(BIN)/python -m pytest tests/e2e/test_smoke.py
 
-materialize: $(INSTALLED) ## run a release's materialization in kubectl's cluster (AS_OF= [ROLLBACK=1] [NAMESPACE=] [RELEASE=])
+bench-serving: $(INSTALLED) ## the gateway beside other servers of the same features (needs wrk); ratios in build/bench
+	@$(BIN)/python -m tests.bench.serving
+
+materialize: $(INSTALLED) ## materialize a release in kubectl's cluster (AS_OF= [ROLLBACK=1] [NAMESPACE=] [RELEASE=])
 	@$(BIN)/python -m jobs.local.by_hand --as-of='$(AS_OF)' $(if $(filter 1,$(ROLLBACK)),--rollback) \
 		--namespace='$(NAMESPACE)' --release='$(RELEASE)'
 

@@ -1,0 +1,1 @@
+"""Benchmarks: what is claimed to be fast, beside what it is compared with, in one run."""
