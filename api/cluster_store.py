@@ -7,16 +7,12 @@ from typing import Any
 
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from api.deadline import Deadline
 from api.online_store import DEADLINE, PART, HashRead, HashReply, Reachability
-from api.redis_address import RedisAddress
+from api.redis_address import RedisAddress, client_options
 
-# redis-py's own, by the clock on the wall: a call is over before, unless this process had to wait for a CPU.
-LAST_RESORT = 5.0
 CONNECTIONS = 32
 
 
@@ -24,10 +20,7 @@ class ClusterStore:
     """OnlineStore for a Redis Cluster."""
 
     def __init__(self, address: RedisAddress) -> None:
-        options: dict[str, Any] = {
-            "socket_timeout": LAST_RESORT, "socket_connect_timeout": LAST_RESORT, "protocol": 2,
-            "retry": Retry(NoBackoff(), 0), **address.options,
-        }  # fmt: skip
+        options = client_options(address)
         options.pop("db", None)
         nodes = [ClusterNode(host, port) for host, port in address.nodes]
         self._client: Any = RedisCluster(startup_nodes=nodes, **options)

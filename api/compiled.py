@@ -58,8 +58,8 @@ class Program:
         )
         key_name = orjson.dumps(self.key.name)
         features = b",".join(_escaped(orjson.dumps(asked.name)) + b":%b" for asked in selection.asked)
-        self._row = _escaped(key_name) + b':%b,"features":{' + features + b"}}"
-        self._one, self._found = b"{" + self._row, b'{"found":true,' + self._row
+        row = _escaped(key_name) + b':%b,"features":{' + features + b"}}"
+        self._one, self._found = b"{" + row, b'{"found":true,' + row
 
     def is_ready(self, views: Mapping[str, ViewStatus]) -> bool:
         """Whether every view was materialized; `views` is what is known of them now."""

@@ -7,21 +7,18 @@ from typing import Any
 
 import hiredis
 from redis.asyncio import Sentinel
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from api.deadline import Deadline
 from api.online_store import DEADLINE, PART, HashRead, HashReply, Reachability
 from api.problems import Overloaded
-from api.redis_address import RedisAddress
+from api.redis_address import RedisAddress, client_options
 from api.redis_connection import Connection, ConnectionLost, command, connect
 
 # A slow Redis makes callers wait, and may not make them so many that memory grows: 4,000 replies are about 2 MB.
 MOST_OUTSTANDING = 4_000
 # Batches have half of that to themselves, part by part, so that single reads always find room.
 PARTS_AT_ONCE, PARTS_WAITING = 10, 50
-LAST_RESORT = 5.0
 Locate = Callable[[], Awaitable[tuple[str, int]]]
 
 
@@ -140,7 +137,7 @@ class PipelinedStore:
         if not task.cancelled():
             task.exception()  # whoever waited has it
 
-    def _lost(self, _: Connection, error: Exception) -> None:
+    def _lost(self, error: Exception) -> None:
         self._state.lost(error)
 
 
@@ -159,11 +156,7 @@ def _at(host: str, port: int) -> Locate:
 
 def _by_sentinel(address: RedisAddress, master: str) -> Locate:
     """Asks the Sentinels each time: after a failover another server is the master."""
-    options: dict[str, Any] = {
-        "socket_timeout": LAST_RESORT, "socket_connect_timeout": LAST_RESORT, "protocol": 2,
-        "retry": Retry(NoBackoff(), 0), **address.options,
-    }  # fmt: skip
-    sentinel = Sentinel(list(address.nodes), **options)
+    sentinel = Sentinel(list(address.nodes), **client_options(address))
 
     async def locate() -> tuple[str, int]:
         host, port = await sentinel.discover_master(master)

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
 from api.settings import PREFIX, SettingsError
 
 _SETTING = f"{PREFIX}REDIS_CONNECTION_STRING"
@@ -21,6 +24,8 @@ _OVERRULED = {
     "socket_keepalive",
     "skip_full_coverage_check",
 }
+# By the clock on the wall: a call is over before, unless this process had to wait for a CPU.
+LAST_RESORT = 5.0
 _KNOWN = sorted(_TEXTS | _FLAGS | _OVERRULED | {"db"})
 
 
@@ -48,6 +53,14 @@ def parse(text: str, **credentials: str) -> RedisAddress:
         if name not in _OVERRULED:
             options[name] = _option(name, value)
     return RedisAddress(nodes, options | _agreeing(credentials, options))
+
+
+def client_options(address: RedisAddress) -> dict[str, Any]:
+    """What redis-py's own clients are made with: they never retry, and the gateway's deadlines come first."""
+    return {
+        "socket_timeout": LAST_RESORT, "socket_connect_timeout": LAST_RESORT, "protocol": 2,
+        "retry": Retry(NoBackoff(), 0), **address.options,
+    }  # fmt: skip
 
 
 def _agreeing(credentials: Mapping[str, str], options: Mapping[str, Any]) -> dict[str, str]:

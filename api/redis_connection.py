@@ -44,7 +44,7 @@ class Connection(asyncio.Protocol):
     away leaves its place taken, and nobody else gets its answer.
     """
 
-    def __init__(self, lost: Callable[["Connection", Exception], None]) -> None:
+    def __init__(self, lost: Callable[[Exception], None]) -> None:
         """`lost` is called once, when the connection has ended for whatever reason."""
         self._tell = lost
         self._loop = asyncio.get_running_loop()
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         error = error or ConnectionLost("the connection was closed")
         self.outstanding = 0
-        self._tell(self, error)
+        self._tell(error)
         while self._line:
             self._tell_one(self._line.popleft(), ConnectionLost(f"{type(error).__name__}: {error}"))
 
@@ -157,7 +157,7 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(
-    host: str, port: int, tls: Any, greeting: Sequence[bytes], lost: Callable[[Connection, Exception], None]
+    host: str, port: int, tls: Any, greeting: Sequence[bytes], lost: Callable[[Exception], None]
 ) -> Connection:
     """A connection on which Redis has accepted each command of `greeting`. OSError or ConnectionLost otherwise."""
     loop = asyncio.get_running_loop()

@@ -45,6 +45,14 @@ def redis_server(servers_folder: Path) -> Iterator[RedisServer]:
     server.stop()
 
 
+@pytest.fixture
+def own_redis(servers_folder: Path, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis for this test alone, which may stop and restart it."""
+    server = RedisServer(servers_folder / tmp_path.name)
+    yield server
+    server.stop()
+
+
 @pytest.fixture(autouse=True)
 def repository(monkeypatch: pytest.MonkeyPatch) -> Path:
     """The shipped Feast repository and project name, as jobs and gateway find them."""

@@ -34,7 +34,7 @@ SECONDS = 3
 STARTS = 5
 MILLION = 1_000_000
 OPEN_LOOP_SECONDS = 10.0
-OPEN_LOOP_RATES = {"gateway": (2_000, 500), "feast serve": (500,)}
+OPEN_LOOP_RATES = (2_000, 500)
 MEGABYTE = 1_000_000
 OURS, FEAST, PLAIN, CONSTANT, BARE = (
     "gateway",
@@ -128,7 +128,7 @@ class Benchmark:
         paths = [f"/features/{customer}" for customer in self._world.customers]
         return {
             (OURS, rate): open_loop.run("127.0.0.1", self._running[OURS].port, paths, rate, OPEN_LOOP_SECONDS)
-            for rate in OPEN_LOOP_RATES[OURS]
+            for rate in OPEN_LOOP_RATES
         }
 
 

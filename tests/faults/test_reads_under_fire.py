@@ -4,14 +4,12 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import redis
 from feast.protos.feast.types.Value_pb2 import Value
 
@@ -193,13 +191,6 @@ class Callers:
 
 def _plain(values: list[Any]) -> list[Any]:
     return [None if value == "NaN" else value for value in values]
-
-
-@pytest.fixture
-def own_redis(servers_folder: Path, tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(servers_folder / tmp_path.name)
-    yield server
-    server.stop()
 
 
 def test_each_of_many_calls_is_answered_rightly_or_with_503(own_redis: RedisServer, tmp_path: Path) -> None:

@@ -108,13 +108,6 @@ def test_callers_that_go_away_mid_request_leave_nothing_behind(gateway: GatewayP
     assert "unexpected_error" not in gateway.log.read_text()
 
 
-@pytest.fixture
-def own_redis(servers_folder: Path, tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(servers_folder / tmp_path.name)
-    yield server
-    server.stop()
-
-
 def test_a_redis_that_hangs_makes_no_queue_and_memory_does_not_grow(own_redis: RedisServer, tmp_path: Path) -> None:
     support.seed(redis.Redis(host=own_redis.host, port=own_redis.port, password=own_redis.password))
     environment = {"FEATURE_PLATFORM_REDIS_CONNECTION_STRING": own_redis.connection_string}

@@ -20,7 +20,7 @@ Lost = list[Exception]
 @asynccontextmanager
 async def connected(server: RedisServer, lost: Lost) -> AsyncIterator[Connection]:
     greeting = [command("AUTH", server.password), command("SELECT", 0)]
-    connection = await connect(server.host, server.port, None, greeting, lambda _, error: lost.append(error))
+    connection = await connect(server.host, server.port, None, greeting, lost.append)
     yield connection
     connection.close()
 
@@ -99,7 +99,7 @@ def test_a_connection_that_redis_closes_is_lost_once(redis_server: RedisServer, 
 def test_a_wrong_password_is_said_and_nothing_is_left_open(redis_server: RedisServer) -> None:
     async def main() -> None:
         with pytest.raises(ConnectionLost, match="WRONGPASS"):
-            await connect(redis_server.host, redis_server.port, None, [command("AUTH", "x")], lambda *_: None)
+            await connect(redis_server.host, redis_server.port, None, [command("AUTH", "x")], lambda _: None)
 
     asyncio.run(main())
 
@@ -112,7 +112,7 @@ def test_what_is_no_redis_is_given_up() -> None:
 
         async with await asyncio.start_server(answer, LOOPBACK, 0) as server:
             port = server.sockets[0].getsockname()[1]
-            connection = await connect(LOOPBACK, port, None, [], lambda *_: None)
+            connection = await connect(LOOPBACK, port, None, [], lambda _: None)
             with pytest.raises(ConnectionLost, match="no Redis"):
                 await connection.send(command("PING"))
 
@@ -128,7 +128,7 @@ def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
         lost: Lost = []
         async with await asyncio.start_server(answer, LOOPBACK, 0) as server:
             port = server.sockets[0].getsockname()[1]
-            connection = await connect(LOOPBACK, port, None, [], lambda _, error: lost.append(error))
+            connection = await connect(LOOPBACK, port, None, [], lost.append)
             assert await connection.send(command("PING")) == b"ONE"
             with pytest.raises(ConnectionLost):
                 await connection.send(command("PING"))
