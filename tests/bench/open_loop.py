@@ -12,6 +12,8 @@ from time import perf_counter
 
 import uvloop
 
+from tests.bench.request import Request
+
 LONGEST_SECONDS = 10.0
 CONNECTIONS = 64
 
@@ -33,9 +35,9 @@ class Latencies:
         return sum(latency == float("inf") for latency in self.seconds)
 
 
-def run(host: str, port: int, paths: Sequence[str], per_second: int, seconds: float) -> Latencies:
-    """Ask for the paths in turn."""
-    return uvloop.run(_run(host, port, [_request(host, path) for path in paths], per_second, seconds))
+def run(host: str, port: int, requests: Sequence[Request], per_second: int, seconds: float) -> Latencies:
+    """Send the requests in turn."""
+    return uvloop.run(_run(host, port, [request.to_bytes(host) for request in requests], per_second, seconds))
 
 
 async def _run(host: str, port: int, requests: Sequence[bytes], per_second: int, seconds: float) -> Latencies:
@@ -70,10 +72,6 @@ async def _run(host: str, port: int, requests: Sequence[bytes], per_second: int,
     for connection in opened:
         connection.close()
     return Latencies(latencies)
-
-
-def _request(host: str, path: str) -> bytes:
-    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
 
 class _Connection(asyncio.Protocol):

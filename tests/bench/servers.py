@@ -18,6 +18,9 @@ from tests.conftest import REPOSITORY
 
 START_SECONDS = 120.0
 SERVICE = "churn_v1"
+OURS, FEAST, FROZEN = "gateway", "feast serve", "feast serve, frozen"
+PLAIN, CONSTANT, BARE = "FastAPI, redis.asyncio", "FastAPI, constant", "ASGI, constant"
+_APPLICATIONS = {PLAIN: "plain", CONSTANT: "constant", BARE: "bare"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,12 @@ def feast(world: World, frozen: bool) -> Any:
         (repository / "feature_store.yaml").write_text(text.replace("cache_ttl_seconds: 60", "cache_ttl_seconds: 3600"))
     flags = ["--chdir", str(repository), "serve", "--host", LOOPBACK, "--workers", "1", "--max-requests", "0",
              "--max-requests-jitter", "0", "--no-access-log", "--registry_ttl_sec", "3600"]  # fmt: skip
-    name = "feast serve, frozen" if frozen else "feast serve"
+    name = FROZEN if frozen else FEAST
     return _server(world, name, lambda port: [sys.executable, *program, *flags, "--port", str(port)], "/health")
 
 
-def application(world: World, name: str, title: str, body: bytes) -> Any:
-    """One of tests.bench.competitors, by uvicorn on uvloop and httptools."""
+def application(world: World, name: str, body: bytes) -> Any:
+    """The one of tests.bench.competitors that has this name, by uvicorn on uvloop and httptools."""
     plan = world.plan
     views, features = plan["feature_views"], plan["feature_services"][SERVICE]["features"]
     prefix = b"\x01\0\0\0\x02\0\0\0\x07\0\0\0user_id\x02\0\0\0"
@@ -64,8 +67,15 @@ def application(world: World, name: str, title: str, body: bytes) -> Any:
     flags = ["--no-access-log", "--log-level", "warning", "--loop", "uvloop", "--http", "httptools"]
     return _server(
         world,
-        title,
-        lambda port: [sys.executable, "-m", "uvicorn", f"tests.bench.competitors:{name}", f"--port={port}", *flags],
+        name,
+        lambda port: [
+            sys.executable,
+            "-m",
+            "uvicorn",
+            f"tests.bench.competitors:{_APPLICATIONS[name]}",
+            f"--port={port}",
+            *flags,
+        ],
         "/features/x",
         {"BENCH_BODY": body.decode(), "BENCH_READ": json.dumps(read)},
     )
@@ -76,7 +86,7 @@ def gateway(world: World) -> Any:
     environment = {"FEATURE_PLATFORM_GATEWAY_HOST": LOOPBACK, "FEATURE_PLATFORM_GATEWAY_METRICS_PORT": "0"}
     return _server(
         world,
-        "gateway",
+        OURS,
         lambda _: [sys.executable, "-m", "api"],
         "/readyz",
         environment,

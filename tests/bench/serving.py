@@ -11,83 +11,40 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
 
-from tests.bench import open_loop, processes, ratios, servers, wrk
+from jobs.process import LOOPBACK
+from tests.bench import calls, open_loop, processes, ratios, servers, wrk
+from tests.bench.figures import MEGABYTE, Case, Figures, print_schedule, print_table
 from tests.bench.plot import draw
 from tests.bench.ratios import Ratio
-from tests.bench.servers import SERVICE, Server
+from tests.bench.servers import BARE, CONSTANT, FEAST, FROZEN, OURS, PLAIN, Server
 from tests.bench.world import World, filled
 from tests.conftest import REPOSITORY
 
 OUTPUT = REPOSITORY / "build" / "bench"
 CUSTOMERS = 100_000
-COMPARED = 200
-BATCH = 100
 CONNECTIONS = (1, 8, 32)
 ROUNDS = 3
 SECONDS = 3
 STARTS = 5
 MILLION = 1_000_000
 OPEN_LOOP_SECONDS = 10.0
-OPEN_LOOP_RATES = (2_000, 500)
-MEGABYTE = 1_000_000
-OURS, FEAST, PLAIN, CONSTANT, BARE = (
-    "gateway",
-    "feast serve",
-    "FastAPI, redis.asyncio",
-    "FastAPI, constant",
-    "ASGI, constant",
-)
-
-
-@dataclass(frozen=True)
-class Case:
-    """Requests to a server at a number of connections."""
-
-    server: str
-    call: str
-    connections: int
-
-
-@dataclass
-class Figures:
-    """What was seen of a case, one entry a round; seconds."""
-
-    loads: list[wrk.Load] = field(default_factory=list)
-    cpu_seconds: list[float] = field(default_factory=list)
-    """Per request."""
-
-    @property
-    def per_second(self) -> float:
-        """Median of requests a second."""
-        return statistics.median(load.per_second for load in self.loads)
-
-    @property
-    def p50(self) -> float:
-        """Median of the rounds' medians."""
-        return statistics.median(load.p50 for load in self.loads)
-
-    @property
-    def p99(self) -> float:
-        """Median of the rounds' 99th percentiles."""
-        return statistics.median(load.p99 for load in self.loads)
-
-    @property
-    def cpu(self) -> float:
-        """Median CPU time of a request."""
-        return statistics.median(self.cpu_seconds)
+# At a rate that every server can follow, and at one that only some can.
+OPEN_LOOP_RATES = {OURS: (500, 2_000), FEAST: (500,), FROZEN: (500,), PLAIN: (500, 2_000)}
 
 
 class Benchmark:
     """Servers over one world, and what was measured of them."""
 
-    def __init__(self, world: World, running: dict[str, Server], scripts: dict[tuple[str, str], Path]) -> None:
-        self._world, self._running, self._scripts = world, running, scripts
+    def __init__(self, world: World, running: dict[str, Server]) -> None:
+        self._running, self._requests = running, calls.by_server(world)
+        self._scripts = {
+            key: wrk.script(world.folder / f"{number}.lua", requests)
+            for number, (key, requests) in enumerate(self._requests.items())
+        }
         self.figures: dict[Case, Figures] = defaultdict(Figures)
 
     def cases(self) -> Iterator[Case]:
@@ -102,7 +59,7 @@ class Benchmark:
         for number in range(count + 1):
             for case in self.cases():
                 load, cpu = self._load(case, seconds if number else 1)
-                print(f"round {number}: {_named(case)}: {load.per_second:,.0f}/s", file=sys.stderr, flush=True)
+                print(f"round {number}: {case}: {load.per_second:,.0f}/s", file=sys.stderr, flush=True)
                 if number:
                     self.figures[case].loads.append(load)
                     self.figures[case].cpu_seconds.append(cpu / load.requests)
@@ -111,8 +68,8 @@ class Benchmark:
         server = self._running[case.server]
         before = processes.cpu_seconds(server.process.pid)
         load = wrk.run(server.url, self._scripts[case.server, case.call], case.connections, seconds)
-        if load.failed and case.call != "unknown":
-            raise RuntimeError(f"{_named(case)}: {load.failed} of {load.requests} requests failed")
+        if load.failed != (load.requests if case.call == "unknown" else 0):
+            raise RuntimeError(f"{case}: {load.failed} of {load.requests} requests failed")
         return load, processes.cpu_seconds(server.process.pid) - before
 
     def until(self, requests: int) -> tuple[int, int]:
@@ -124,11 +81,13 @@ class Benchmark:
         return before, processes.memory_bytes(server.process.pid)
 
     def on_schedule(self) -> dict[tuple[str, int], open_loop.Latencies]:
-        """Latencies at fixed rates, by server and rate; only calls that are GETs."""
-        paths = [f"/features/{customer}" for customer in self._world.customers]
+        """Latencies of single reads at fixed rates, by server and rate."""
         return {
-            (OURS, rate): open_loop.run("127.0.0.1", self._running[OURS].port, paths, rate, OPEN_LOOP_SECONDS)
-            for rate in OPEN_LOOP_RATES
+            (name, rate): open_loop.run(
+                LOOPBACK, self._running[name].port, self._requests[name, "one"], rate, OPEN_LOOP_SECONDS
+            )
+            for name, rates in OPEN_LOOP_RATES.items()
+            for rate in rates
         }
 
 
@@ -160,25 +119,21 @@ def _measure(world: World, rounds: int, seconds: int) -> list[Ratio]:
         start_seconds = statistics.median(_start_seconds(world) for _ in range(STARTS))
         ours = stack.enter_context(servers.gateway(world))
         body = httpx.get(f"{ours.url}/features/{world.customers[0]}").content
-        running = {OURS: ours} | {
-            name: stack.enter_context(context)
-            for name, context in {
-                FEAST: servers.feast(world, frozen=False),
-                f"{FEAST}, frozen": servers.feast(world, frozen=True),
-                PLAIN: servers.application(world, "plain", PLAIN, body),
-                CONSTANT: servers.application(world, "constant", CONSTANT, body),
-                BARE: servers.application(world, "bare", BARE, body),
-            }.items()
+        others = {
+            FEAST: servers.feast(world, frozen=False),
+            FROZEN: servers.feast(world, frozen=True),
+            **{name: servers.application(world, name, body) for name in (PLAIN, CONSTANT, BARE)},
         }
-        _compare(world, running)
-        benchmark = Benchmark(world, running, _scripts(world))
+        running = {OURS: ours} | {name: stack.enter_context(server) for name, server in others.items()}
+        calls.compare(world, running)
+        benchmark = Benchmark(world, running)
         benchmark.rounds(rounds, seconds)
         memory = benchmark.until(MILLION)
         scheduled = benchmark.on_schedule()
         peaks = {name: processes.peak_memory_bytes(server.process.pid) for name, server in running.items()}
-    _print_table(benchmark.figures, peaks)
-    _print_schedule(scheduled)
-    draw({_named(case): figures.per_second for case, figures in benchmark.figures.items()}, OUTPUT / "serving.svg")
+    print_table(benchmark.figures, peaks)
+    print_schedule(scheduled)
+    draw({str(case): figures.per_second for case, figures in benchmark.figures.items()}, OUTPUT / "serving.svg")
     return _ratios(benchmark.figures, peaks[OURS], memory, start_seconds)
 
 
@@ -186,87 +141,6 @@ def _start_seconds(world: World) -> float:
     with servers.gateway(world) as started:
         seconds: float = started.start_seconds
         return seconds
-
-
-def _scripts(world: World) -> dict[tuple[str, str], Path]:
-    """By server and call."""
-    customers, features = world.customers, _references(world)
-    batches = [customers[start : start + BATCH] for start in range(0, len(customers), BATCH)]
-    feast_one = [_feast_request([customer], {"features": features}) for customer in customers]
-    feast_service = [_feast_request([customer], {"feature_service": SERVICE}) for customer in customers]
-    feast_batch = [_feast_request(batch, {"features": features}) for batch in batches]
-    gets = [wrk.Request("GET", f"/features/{customer}") for customer in customers]
-    our_batch = [wrk.Request("POST", "/features", _json({"entities": {"user_id": batch}})) for batch in batches]
-    unknown = [wrk.Request("GET", f"/features/nobody-{number}") for number in range(1_000)]
-    calls = {
-        (OURS, "one"): gets, (BARE, "one"): gets, (CONSTANT, "one"): gets, (PLAIN, "one"): gets,
-        (FEAST, "one"): feast_one, (f"{FEAST}, frozen", "one"): feast_one, (FEAST, "service"): feast_service,
-        (OURS, "protocol"): feast_one, (OURS, "batch"): our_batch, (FEAST, "batch"): feast_batch,
-        (OURS, "unknown"): unknown,
-    }  # fmt: skip
-    return {
-        key: wrk.script(world.folder / f"{number}.lua", requests)
-        for number, (key, requests) in enumerate(calls.items())
-    }
-
-
-def _references(world: World) -> list[str]:
-    features = world.plan["feature_services"][SERVICE]["features"]
-    return [f"{feature['feature_view']}:{feature['feature']}" for feature in features]
-
-
-def _feast_request(customers: list[str], what: dict[str, Any]) -> wrk.Request:
-    return wrk.Request("POST", "/get-online-features", _json({**what, "entities": {"user_id": customers}}))
-
-
-def _json(content: Any) -> str:
-    return httpx.Request("POST", "http://x", json=content).content.decode()
-
-
-def _compare(world: World, running: dict[str, Server]) -> None:
-    """RuntimeError unless the servers that read say the same of some customers."""
-    customers = world.customers[:COMPARED]
-    seen: dict[str, list[Any]] = {}
-    with httpx.Client(timeout=30.0, trust_env=False) as client:
-        for name in (OURS, PLAIN):
-            url = running[name].url
-            seen[name] = [client.get(f"{url}/features/{customer}").json()["features"] for customer in customers]
-        batch = client.post(f"{running[OURS].url}/features", json={"entities": {"user_id": customers}}).json()
-        seen["a batch"] = [result["features"] for result in batch["results"]]
-        for name in (OURS, FEAST):
-            body = {"features": _references(world), "entities": {"user_id": customers}}
-            answer = client.post(f"{running[name].url}/get-online-features", json=body).json()
-            names = answer["metadata"]["feature_names"][1:]
-            columns = [result["values"] for result in answer["results"][1:]]
-            seen[f"{name}, Feast's protocol"] = [
-                dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)
-            ]
-    for name, answers in seen.items():
-        if answers != seen[FEAST + ", Feast's protocol"]:
-            raise RuntimeError(f"{name} and {FEAST} say different things of the same customers")
-
-
-def _named(case: Case) -> str:
-    return f"{case.server}, {case.call}, {case.connections}"
-
-
-def _print_table(figures: dict[Case, Figures], peaks: dict[str, int]) -> None:
-    print(
-        f"{'server':24} {'call':9} {'conns':>5} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU us':>7} {'peak MB':>8}"
-    )
-    for case in sorted(figures, key=lambda case: (case.call, case.connections, -figures[case].per_second)):
-        found = figures[case]
-        print(
-            f"{case.server:24} {case.call:9} {case.connections:5} {found.per_second:8,.0f} {found.p50 * 1e3:8.3f} "
-            f"{found.p99 * 1e3:8.3f} {found.cpu * 1e6:7.0f} {peaks[case.server] / MEGABYTE:8.0f}"
-        )
-
-
-def _print_schedule(scheduled: dict[tuple[str, int], open_loop.Latencies]) -> None:
-    print(f"\n{'on schedule':24} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>9} {'failed':>7}")
-    for (server, rate), latencies in scheduled.items():
-        shown = " ".join(f"{latencies.percentile(percent) * 1e3:8.3f}" for percent in (50, 99, 99.9))
-        print(f"{server:24} {rate:8,} {shown} {latencies.failed:8}")
 
 
 def _ratios(figures: dict[Case, Figures], peak: int, memory: tuple[int, int], start_seconds: float) -> list[Ratio]:

@@ -7,16 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.request import MEDIA_TYPE, Request
+
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is sent."""
-
-    method: str
-    path: str
-    body: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ def script(file: Path, requests: Sequence[Request]) -> Path:
         for request in requests
     )
     file.write_text(
-        'local json = {["Content-Type"] = "application/json"}\nlocal requests = {}\nlocal next = 0\n'
+        f'local json = {{["Content-Type"] = {_lua(MEDIA_TYPE)}}}\nlocal requests = {{}}\nlocal next = 0\n'
         f"init = function() requests = {{\n{formatted}\n}} end\n"
         "request = function() next = next % #requests + 1; return requests[next] end\n"
     )

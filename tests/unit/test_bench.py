@@ -12,6 +12,7 @@ import pytest
 from jobs.process import LOOPBACK
 from tests.bench import open_loop, wrk
 from tests.bench.ratios import Ratio, write
+from tests.bench.request import Request
 
 PRINTED = """Running 3s test @ http://127.0.0.1:33101
   1 threads and 8 connections
@@ -58,7 +59,9 @@ def test_ratios_are_written_with_their_bar(tmp_path: Path) -> None:
 def test_a_server_that_stops_for_a_moment_is_slow_for_everyone_who_was_due_meanwhile() -> None:
     stop = 0.5
     with _server_that_stops_once(after=50, seconds=stop) as port:
-        latencies = open_loop.run(LOOPBACK, port, ["/a", "/b"], per_second=200, seconds=1)
+        latencies = open_loop.run(
+            LOOPBACK, port, [Request("GET", "/a"), Request("GET", "/b")], per_second=200, seconds=1
+        )
     assert latencies.failed == 0
     assert len(latencies.seconds) == 200
     delayed = [latency for latency in latencies.seconds if latency > stop / 10]
