@@ -85,7 +85,13 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_their_order(call
 
 
 @pytest.mark.parametrize(
-    "request_bytes", [U1.replace(b"Host: x", b"Connection: close"), U1.replace(b"HTTP/1.1", b"HTTP/1.0")]
+    "request_bytes",
+    [
+        U1.replace(b"Host: x", b"Connection: close"),
+        U1.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        # What HTTP/1.0 keeps it has to be told of, and no answer of ours tells it.
+        U1.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host: x", b"Connection: keep-alive"),
+    ],
 )
 def test_a_caller_that_wants_the_connection_closed_gets_it_closed(caller: Caller, request_bytes: bytes) -> None:
     caller.send(request_bytes)
@@ -147,3 +153,29 @@ def test_a_redis_that_hangs_is_503_soon_on_both_ways(gateway: GatewayProcess, re
     for path in ("/features/u1", "/features/u1?metadata=false", "/features/u1"):
         support.refused(gateway.http.get(path), 503)
     support.wait_for(lambda: gateway.http.get("/features/u1").status_code == 200)
+
+
+def test_rows_of_a_view_that_was_never_materialized_whole_are_not_served(
+    redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    support.seed(redis_client)
+    redis_client.hdel(f"feature-platform:{support.PROJECT}:status", "usage")
+    with support.gateway_process(tmp_path / "log") as gateway:
+        gateway.wait_ready()
+        for path in ("/features/u1", "/features/u1?metadata=true"):
+            assert support.refused(gateway.http.get(path), 503)["title"] == "Not materialized yet"
+
+
+def test_a_caller_that_is_gone_when_its_answer_is_there_is_counted_as_such(
+    gateway: GatewayProcess, redis_client: redis.Redis
+) -> None:
+    count = 'requests_total{code="499",method="GET",route="/features/{id}"}'
+
+    def was_counted() -> bool:
+        redis_client.execute_command("CLIENT", "PAUSE", 100, "ALL")
+        caller = Caller(gateway)
+        caller.send(U1)
+        caller.close()
+        return count in httpx.get(f"{gateway.metrics_url}/metrics").text
+
+    support.wait_for(was_counted)
