@@ -14,7 +14,7 @@ from jobs.errors import JobError, UsageError
 from jobs.flags import add_lock_wait, job_parser
 from jobs.instants import isoformat, parse_instant, utc_now
 from jobs.lock import writer_lock
-from jobs.online import current_rows
+from jobs.online import current_rows, run_history
 from jobs.online import store as online_store
 from jobs.online.materializer import Materializer, ViewResult
 from jobs.online.retirement import purge_retired, retired_features
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job and return its exit code."""
-    return run_job("materialize", _parser(), argv, _materialize)
+    return run_job("materialize", _parser(), argv, _materialize, around=run_history.shown)
 
 
 def _materialize(arguments: argparse.Namespace, run: Run) -> str:
@@ -135,9 +135,17 @@ def _finished_status(
             finished_at=utc_now(),
             features=view.feature_types,
             retired=retired_features(view.feature_types, status.get(view.name)),
+            previous_rows=_previous_rows(status.get(view.name), as_of),
         )
         for view in views
     }
+
+
+def _previous_rows(before: ViewStatus | None, as_of: datetime) -> int | None:
+    """The rows of the watermark before; a repeat leaves them as they were."""
+    if before is None:
+        return None
+    return before.previous_rows if before.watermark == as_of else before.rows
 
 
 def _record_in_registry(

@@ -37,6 +37,8 @@ class Run:
 
 Body = Callable[[argparse.Namespace, Run], str]
 """What a job does: takes the parsed flags and the run, returns the one-line summary. Raises JobError."""
+Around = Callable[[str, Callable[[], End]], End]
+"""What is done around a run: takes the job's name and the run, and returns how that ended."""
 
 
 def run_job(
@@ -46,14 +48,20 @@ def run_job(
     body: Body,
     *,
     prepare: Callable[[psycopg.Connection], object] | None = None,
+    around: Around | None = None,
 ) -> int:
     """Run `body` as one run of `job` and return the exit code.
 
-    `prepare` is called with the ledger's connection before the ledger is first written.
+    `prepare` is called with the ledger's connection before the ledger is first written, `around` with the job's name
+    and the whole run, also one that finds no ledger.
     """
     arguments = parser.parse_args(argv)
+    run = partial(run_once, job, arguments, body, prepare)
     with interruptible():
-        end = run_once(job, arguments, body, prepare)
+        try:
+            end = run() if around is None else around(job, run)
+        except KeyboardInterrupt as error:
+            end = failure(job, error)
     return conclude(job, end)
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -210,16 +210,19 @@ def refused(response: httpx.Response, status: int, text: str = "") -> dict[str, 
     return problem
 
 
-class GatewayProcess:
-    """`python -m api` on free ports."""
+MAIN = ("-m", "api")
 
-    def __init__(self, log: Path, **environment: str) -> None:
+
+class GatewayProcess:
+    """`python -m api`, or another program around it, on free ports."""
+
+    def __init__(self, log: Path, program: Sequence[str] = MAIN, **environment: str) -> None:
         self.log = log
         ports = {"FEATURE_PLATFORM_GATEWAY_PORT": "0", "FEATURE_PLATFORM_GATEWAY_METRICS_PORT": "0"}
         self.started = time.monotonic()
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "api"], cwd=REPOSITORY, stderr=output, env={**os.environ, **ports, **environment}
+                [sys.executable, *program], cwd=REPOSITORY, stderr=output, env={**os.environ, **ports, **environment}
             )
         line = wait_for(lambda: next((entry for entry in self.events() if entry["event"] == "gateway_listening"), None))
         self.url, self.metrics_url = (f"http://127.0.0.1:{line[name]}" for name in ("port", "metrics_port"))
@@ -246,9 +249,9 @@ class GatewayProcess:
 
 
 @contextlib.contextmanager
-def gateway_process(log: Path, **environment: str) -> Iterator[GatewayProcess]:
+def gateway_process(log: Path, program: Sequence[str] = MAIN, **environment: str) -> Iterator[GatewayProcess]:
     """A gateway that is stopped at the end."""
-    gateway = GatewayProcess(log, **environment)
+    gateway = GatewayProcess(log, program, **environment)
     try:
         yield gateway
     finally:

@@ -83,12 +83,13 @@ class OfflineStore:
 
 
 def dump(client: BytesRedis) -> dict[bytes, dict[bytes, bytes]]:
-    """Everything that Redis holds, the status's clock times apart."""
-    held = {key: dict(client.hgetall(key)) for key in client.scan_iter(count=1000)}
+    """Everything that Redis holds, but for what tells of the way there: runs, clock times, rows before."""
+    keys = (key for key in client.scan_iter(count=1000) if not key.endswith(b":runs"))
+    held = {key: dict(client.hgetall(key)) for key in keys}
     for key, fields in held.items():
         if key.endswith(b":status"):
             for view, text in fields.items():
                 entry = json.loads(text)
-                del entry["started_at"], entry["finished_at"]
+                del entry["started_at"], entry["finished_at"], entry["previous_rows"]
                 fields[view] = json.dumps(entry, sort_keys=True).encode()
     return held

@@ -23,6 +23,8 @@ class ViewStatus:
     """Name of each feature that is filled to its Feast ValueType's name."""
     retired: list[str] = field(default_factory=list)
     """Features that left the definitions and whose fields are still there."""
+    previous_rows: int | None = None
+    """How many rows there were at the watermark before; None at the first."""
 
 
 def status_key(project: str) -> str:
@@ -58,6 +60,7 @@ def _render(entry: ViewStatus) -> str:
         "finished_at": isoformat(entry.finished_at),
         "features": entry.features,
         "retired": entry.retired,
+        "previous_rows": entry.previous_rows,
     }
     return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
@@ -71,4 +74,5 @@ def _parse(text: bytes) -> ViewStatus:
         finished_at=parse_instant(record["finished_at"]),
         features=record["features"],
         retired=record["retired"],
+        previous_rows=record.get("previous_rows"),  # a release before wrote none
     )

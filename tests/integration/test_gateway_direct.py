@@ -179,3 +179,16 @@ def test_a_caller_that_is_gone_when_its_answer_is_there_is_counted_as_such(
         return count in httpx.get(f"{gateway.metrics_url}/metrics").text
 
     support.wait_for(was_counted)
+
+
+def test_a_connection_that_asks_nothing_any_more_is_closed_after_a_while(
+    redis_client: redis.Redis, tmp_path: Path
+) -> None:
+    support.seed(redis_client)
+    soon = ("-c", "from api import __main__ as gateway; gateway.KEEP_ALIVE_SECONDS = 1; gateway.main()")
+    with support.gateway_process(tmp_path / "log", soon) as gateway:
+        gateway.wait_ready()
+        caller = Caller(gateway)
+        caller.send(U1)
+        assert caller.answer()[0] == 200
+        assert caller.is_closed()

@@ -193,7 +193,9 @@ def test_a_repeat_writes_nothing_and_says_so(
     assert run() == 0
     assert "nothing new" in capsys.readouterr().out
     assert dump(redis_client) == before
-    assert commands(redis_client, "hset") + commands(redis_client, "hdel") == writes + 1, "the status alone"
+    assert commands(redis_client, "hset") + commands(redis_client, "hdel") == writes + 3, (
+        "the status, start and end of the run"
+    )
 
 
 def test_an_emptied_redis_is_whole_after_one_run(platform: OfflineStore, redis_client: BytesRedis) -> None:
