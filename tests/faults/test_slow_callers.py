@@ -1,11 +1,13 @@
 """Callers that are slow, or gone, are let go, and nobody else notices; what is too much is refused at once."""
 
 import asyncio
+import contextlib
 import json
 import os
 import select
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ LET_GO_SECONDS = 10.0
 PATIENCE = 30.0
 MANY = {"entities": {"user_id": ["u1"] * 1_000}}
 MEGABYTE = 1_000_000
+U1 = b"GET /features/u1 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 @pytest.fixture
@@ -88,9 +91,69 @@ async def _slow(gateway: GatewayProcess, first: bytes, drop: bytes) -> bool:
 
 def _connections(gateway: GatewayProcess) -> int:
     """How many requests the gateway is at."""
-    text = httpx.get(f"{gateway.metrics_url}/metrics").text
-    [line] = [line for line in text.splitlines() if line.startswith("feature_gateway_in_flight_requests ")]
-    return int(float(line.split()[1]))
+    return _metric(gateway, "in_flight_requests")
+
+
+def _metric(gateway: GatewayProcess, series: str) -> int:
+    """The value; 0 if there is no such series yet."""
+    lines = httpx.get(f"{gateway.metrics_url}/metrics").text.splitlines()
+    return next((int(float(line.split()[-1])) for line in lines if line.startswith(f"feature_gateway_{series} ")), 0)
+
+
+def test_a_caller_that_asks_on_and_reads_nothing_is_answered_no_more(gateway: GatewayProcess) -> None:
+    at_once, most = 100, 1_000
+    with _connected(gateway) as caller:
+        for number in range(1, most + 1):
+            caller.sendall(U1 * at_once)
+            answered = _answered(gateway, number * at_once)
+            if answered < number * at_once:
+                break
+        assert answered < most * at_once
+        assert number > 1
+    assert gateway.http.get("/features/u1").status_code == 200
+
+
+def test_a_caller_that_sends_thousands_of_requests_at_once_is_let_go(gateway: GatewayProcess) -> None:
+    before = memory_bytes(gateway.process.pid)
+    with _connected(gateway) as caller, pytest.raises(ConnectionError):
+        caller.sendall(U1 * 1_000_000)
+    assert memory_bytes(gateway.process.pid) < before + 10 * MEGABYTE
+    assert gateway.http.get("/features/u1").status_code == 200
+
+
+@pytest.mark.parametrize("part", [b"a" * 1_000, b"Name: value\r\n" * 100], ids=["one header", "many headers"])
+def test_a_head_without_end_is_refused(gateway: GatewayProcess, part: bytes) -> None:
+    with _connected(gateway) as caller:
+        caller.sendall(b"GET /features/u1 HTTP/1.1\r\nName: ")
+        with contextlib.suppress(ConnectionError):
+            for _ in range(10_000):
+                caller.sendall(part)
+            pytest.fail("10 MB and more of a head were taken")
+    assert gateway.http.get("/features/u1").status_code == 200
+
+
+def test_a_long_body_in_many_small_parts_is_no_long_head(gateway: GatewayProcess) -> None:
+    body = json.dumps(MANY).encode() + b" " * 500_000
+    parts = (body[start : start + 1_000] for start in range(0, len(body), 1_000))
+    assert gateway.http.post("/features", content=parts).status_code == 200
+
+
+def _connected(gateway: GatewayProcess) -> socket.socket:
+    caller = socket.socket()
+    caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    host, port = gateway.url.removeprefix("http://").split(":")
+    caller.connect((host, int(port)))
+    return caller
+
+
+def _answered(gateway: GatewayProcess, wanted: int) -> int:
+    """How many reads were answered: so many as are wanted, or fewer if for a second no more were."""
+    answered, since = -1, time.monotonic()
+    while answered < wanted and time.monotonic() < since + 1:
+        now = _metric(gateway, 'http_requests_total{code="200",method="GET",route="/features/{id}"}')
+        if now > answered:
+            answered, since = now, time.monotonic()
+    return answered
 
 
 def test_callers_that_go_away_mid_request_leave_nothing_behind(gateway: GatewayProcess) -> None:

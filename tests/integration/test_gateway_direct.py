@@ -70,6 +70,15 @@ def test_both_ways_give_the_same_headers_and_the_same_body(caller: Caller) -> No
     assert json.loads(body)["features"]["monthly_fee"] == 29.85
 
 
+def test_an_answer_has_the_date_of_its_own_second(caller: Caller) -> None:
+    def date() -> str:
+        caller.send(U1)
+        return caller.answer()[1]["date"]
+
+    first = date()
+    assert support.wait_for(lambda: date() != first)
+
+
 def test_requests_that_are_sent_without_waiting_are_answered_in_their_order(caller: Caller) -> None:
     post = json.dumps({"entities": {"user_id": ["u1"]}}).encode()
     many = b"POST /features HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(post), post)
