@@ -86,8 +86,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self._idle_since = self.loop.time()
-            # Not before: a caller that reads nothing would be read on and on.
-            self.flow.resume_reading()
+            self.flow.resume_reading()  # what waits is answered first
 
     def pause_writing(self) -> None:
         """The caller does not read as fast as it is answered."""

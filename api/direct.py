@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 import hiredis
 
-from api import entity_key, instants
+from api import entity_key, instants, trace_context
 from api.compiled import Program
 from api.gateway import Gateway
+from api.metrics import CLIENT_CLOSED_REQUEST
 from api.online_store import AWAY, HashReply
 from api.problems import OnlineStoreUnavailable, Problem
 from api.redis_connection import ConnectionLost
@@ -46,7 +47,7 @@ class DirectRead:
 
     __slots__ = (
         "_caller", "_gateway", "_key", "body", "disconnected", "headers", "keep_alive", "more_body", "program",
-        "reply", "response_complete", "started", "url",
+        "reply", "response_complete", "started", "trace", "url",
     )  # fmt: skip
     message_event = _NoEvent()
 
@@ -54,7 +55,7 @@ class DirectRead:
         self, gateway: Gateway, caller: Caller, program: Program, key: str | int, url: bytes, headers: Headers
     ) -> None:
         self._gateway, self._caller, self.program, self._key = gateway, caller, program, key
-        self.url, self.headers = url, headers
+        self.url, self.headers, self.trace = url, headers, trace_context.of(headers)
         self.keep_alive, self.more_body, self.body = True, False, b""
         self.response_complete = self.disconnected = False
         self.reply: HashReply | None = None
@@ -77,7 +78,9 @@ class DirectRead:
             self._caller.go_on(self, None)
             return
         was_there = self._caller.answer(self, self.program.one(self._key, values))
-        metrics.request(ROUTE, "GET", 200 if was_there else 499, perf_counter() - self.started)
+        code, seconds = 200 if was_there else CLIENT_CLOSED_REQUEST, perf_counter() - self.started
+        metrics.request(ROUTE, "GET", code, seconds)
+        self._gateway.requests.note(self.trace, ROUTE, "GET", code, seconds)
 
 
 def begin(gateway: Gateway, caller: Caller, url: bytes, headers: Headers) -> DirectRead | None:

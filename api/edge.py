@@ -10,12 +10,12 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems, routes
+from api import problems, routes, trace_context
 from api.gateway import Gateway
+from api.metrics import CLIENT_CLOSED_REQUEST
+from api.trace_context import Trace
 
 logger = logging.getLogger("api.edge")
-# What a caller that went away is counted as; nothing is sent.
-CLIENT_CLOSED_REQUEST = 499
 
 
 class Edge:
@@ -46,8 +46,8 @@ class Edge:
         self, scope: Scope, receive: Receive, send: Send, started: float, call: ASGIApp | None = None
     ) -> None:
         metrics = self.gateway.metrics
-        route, method = routes.template(scope["path"]), scope["method"]
-        answer = _Answer(send)
+        route, method, trace = routes.template(scope["path"]), scope["method"], trace_context.of(scope["headers"])
+        answer = _Answer(send, trace)
         metrics.in_flight += 1
         try:
             if route not in routes.PROBES:
@@ -58,25 +58,29 @@ class Edge:
         except ClientDisconnect:
             pass
         except Exception:
-            logger.exception("unexpected_error", extra={"fields": {"route": route}})
+            fields = {"trace_id": trace.trace_id.decode(), "route": route}
+            logger.exception("unexpected_error", extra={"fields": fields})
             if not answer.started:
                 await problems.render(problems.Internal("The gateway failed; its log tells why."))(
                     scope, receive, answer
                 )
         finally:
             metrics.in_flight -= 1
-            metrics.request(route, method, answer.code, perf_counter() - started)
+            seconds = perf_counter() - started
+            metrics.request(route, method, answer.code, seconds)
+            self.gateway.requests.note(trace, route, method, answer.code, seconds)
 
 
 class _Answer:
-    """A `send` that remembers the status."""
+    """A `send` that says which trace the answer belongs to, and remembers the status."""
 
-    __slots__ = ("_send", "code", "started")
+    __slots__ = ("_send", "_trace", "code", "started")
 
-    def __init__(self, send: Send) -> None:
-        self._send, self.code, self.started = send, CLIENT_CLOSED_REQUEST, False
+    def __init__(self, send: Send, trace: Trace) -> None:
+        self._send, self._trace, self.code, self.started = send, trace, CLIENT_CLOSED_REQUEST, False
 
     async def __call__(self, message: Message) -> None:
         if not self.started:
             self.code, self.started = message["status"], True
+            message["headers"] = [*message["headers"], (trace_context.HEADER, self._trace.header)]
         await self._send(message)

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from api import redis_address
 from api.cluster_store import ClusterStore
+from api.materialization_metrics import MaterializationCollector
 from api.metrics import Metrics
 from api.on_demand import FeatureServer
 from api.online_store import HashRead, HashReply, OnlineStore
@@ -18,6 +19,7 @@ from api.problems import Unauthorized
 from api.programs import Programs
 from api.reader import Reader
 from api.redis_connection import Connection
+from api.request_log import RequestLog
 from api.settings import Settings
 from api.status import MaterializationStatus
 
@@ -55,10 +57,12 @@ class Gateway:
             else PipelinedStore(address, settings.redis_type, settings.redis_sentinel_master)
         )
         self.status = MaterializationStatus(self.store, settings.project)
-        self.metrics = Metrics(self.status)
+        self.metrics = Metrics()
         self.programs = Programs(settings.project, self.metrics, settings.freshness_reference == "watermark")
-        self.feature_server = FeatureServer(settings.feature_server_url)
+        self.requests = RequestLog(settings.gateway_request_log == "all", settings.gateway_slow_request_seconds)
+        self.feature_server = FeatureServer(settings.feature_server_url, self.metrics.feature_server)
         self.plans = PlanWatch(self.store, self.status, settings.project)
+        self.metrics.registry.register(MaterializationCollector(self.status, self.plans))
         self.reader = Reader(
             _Timed(self.store, self.metrics),
             self.status,

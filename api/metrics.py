@@ -4,59 +4,35 @@ Counted in plain integers and made into metrics when Prometheus asks: prometheus
 each step, which is a microsecond per request and more.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import accumulate
 from platform import python_version
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from api import VERSION
-from api.instants import SECOND
+from api.distribution import Distribution
 from api.reader import Row
 from api.selection import Selection
-from api.status import MaterializationStatus
 
-# 10 ms and 50 ms are the bounds of the service level objectives: they must be exact.
-BUCKETS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_BOUNDS = [*map(floatToGoString, BUCKETS), "+Inf"]
+CLIENT_CLOSED_REQUEST = 499
+"""The code that a caller who went away is counted as; nothing is sent."""
 _METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 Count = list[int]
 """One integer that is counted up in place."""
 
 
-class Distribution:
-    """How many durations fell into each bucket."""
-
-    __slots__ = ("counts", "total")
-
-    def __init__(self) -> None:
-        self.counts, self.total = [0] * len(_BOUNDS), 0.0
-
-    def observe(self, seconds: float) -> None:
-        """Count one; a bucket holds its upper bound."""
-        self.counts[bisect_left(BUCKETS, seconds)] += 1
-        self.total += seconds
-
-    def add_to(self, family: HistogramMetricFamily, labels: list[str]) -> None:
-        """Add it as one series."""
-        buckets = list(zip(_BOUNDS, accumulate(self.counts), strict=True))
-        family.add_metric(labels, buckets, self.total)
-
-
 class Metrics:
     """Every metric of one gateway, in a registry of its own."""
 
-    def __init__(self, status: MaterializationStatus) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.registry.register(_Counted(self))
-        self.registry.register(_Materialization(status))
         self.in_flight = 0
         self.online_read = Distribution()
+        self.feature_server = Distribution()
         self.durations: dict[tuple[str, str], Distribution] = {}
         """By route and method."""
         self.requests: dict[tuple[str, str, int], Count] = {}
@@ -103,11 +79,13 @@ class _Counted(Collector):
         yield GaugeMetricFamily(
             "feature_gateway_in_flight_requests", "Requests that are being answered now.", metrics.in_flight
         )
-        read = HistogramMetricFamily(
-            "feature_gateway_online_read_duration_seconds", "Time that one request waits for the online store."
-        )
-        metrics.online_read.add_to(read, [])
-        yield read
+        for name, text, distribution in (
+            ("online_read", "Time that one request waits for the online store.", metrics.online_read),
+            ("feature_server", "Time that one request waits for Feast's feature server.", metrics.feature_server),
+        ):
+            waits = HistogramMetricFamily(f"feature_gateway_{name}_duration_seconds", text)
+            distribution.add_to(waits, [])
+            yield waits
         durations = HistogramMetricFamily(
             "feature_gateway_http_request_duration_seconds",
             "Time from a request's arrival to the end of its answer.",
@@ -136,27 +114,3 @@ class _Counted(Collector):
         )
         build.add_metric([VERSION, python_version()], 1)
         yield build
-
-
-class _Materialization(Collector):
-    """The status in the online store, as it was seen last: exactly the views that were materialized."""
-
-    def __init__(self, status: MaterializationStatus) -> None:
-        self._status = status
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        views = self._status.views
-        watermark = _family("watermark_timestamp_seconds", "The instant that the online store shows.")
-        last_success = _family("last_success_timestamp_seconds", "End of the last successful materialization.")
-        rows = _family("rows", "Rows that the last successful materialization left in the online store.")
-        duration = _family("duration_seconds", "Duration of the last successful materialization.")
-        for name, status in views.items():
-            watermark.add_metric([name], status.watermark / SECOND)
-            last_success.add_metric([name], status.finished_at / SECOND)
-            rows.add_metric([name], status.rows)
-            duration.add_metric([name], (status.finished_at - status.started_at) / SECOND)
-        yield from (watermark, last_success, rows, duration)
-
-
-def _family(name: str, text: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"feature_materialization_{name}", text, labels=["feature_view"])

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from api.deadline import Deadline
+from api.distribution import Distribution
 from api.problems import FeatureServerUnavailable
 from api.selection import Selection
 
@@ -26,8 +28,9 @@ LAST_RESORT = 10.0
 class FeatureServer:
     """Client of Feast's feature server; without an address every on-demand feature is refused."""
 
-    def __init__(self, url: str | None) -> None:
-        self._url = url
+    def __init__(self, url: str | None, durations: Distribution) -> None:
+        """`durations` is told how long each answer took."""
+        self._url, self._durations = url, durations
         self._client: httpx.AsyncClient | None = None
 
     async def fill(self, selection: Selection, rows: Sequence["Row"]) -> None:
@@ -76,6 +79,7 @@ class FeatureServer:
 
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=LAST_RESORT)
+        started = perf_counter()
         try:
             async with Deadline(DEADLINE):
                 try:
@@ -90,6 +94,8 @@ class FeatureServer:
             raise FeatureServerUnavailable(
                 "The feature server, which computes on-demand features, did not answer."
             ) from None
+        finally:
+            self._durations.observe(perf_counter() - started)
 
     async def _post(self, request: dict[str, Any]) -> "httpx.Response":
         assert self._client is not None

@@ -232,7 +232,10 @@ def _service(names: _Names) -> Json:
 
 
 def _status() -> Json:
-    text = "The watermark (the instant that is shown), its age and the last materialization of every feature view. "
+    text = "The watermark (the instant that is shown), its age and the last materialization of every feature view, and "
+    text += (
+        "the last runs with their exit codes (0 done, 1 failed, 2 wrong usage, 3 bad data, 75 another was at work). "
+    )
     text += "Answers also when the online store is away, with what was known last."
     return _operation("getStatus", "Freshness", text, _answers({"online_store": "reachable"}, "401", "422"))
 

@@ -50,7 +50,10 @@ class Protocol(BoundedProtocol):
         if read.disconnected or self.transport.is_closing():
             return False
         close = b"" if read.keep_alive else b"connection: close\r\n"
-        self.transport.write(b"%b%bcontent-length: %d\r\n\r\n%b" % (self._head(), close, len(body), body))
+        self.transport.write(
+            b"%b%btraceparent: %b\r\ncontent-length: %d\r\n\r\n%b"
+            % (self._head(), close, read.trace.header, len(body), body)
+        )
         read.response_complete = True
         if not read.keep_alive:
             self.transport.close()

@@ -12,6 +12,7 @@ from api import answers, inputs, instants, reads
 from api.gateway import Gateway
 from api.problems import NotFound, OnlineStoreUnavailable
 from api.reads import Call
+from api.run_history import Run
 from api.selection import Selection
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -66,6 +67,16 @@ def _status(gateway: Gateway) -> dict[str, Any]:
             name: _view(gateway, name, view.ttl_seconds)
             for name, view in (selector.plan.feature_views.items() if selector else ())
         },
+        "runs": [_run(run) for run in gateway.status.history.runs],
+    }
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "started_at": instants.to_text(run.started_at),
+        "finished_at": None if run.finished_at is None else instants.to_text(run.finished_at),
+        "exit_code": run.exit_code,
+        "summary": run.summary,
     }
 
 
@@ -89,6 +100,7 @@ def _view(gateway: Gateway, name: str, ttl_seconds: float | None) -> dict[str, A
         "ttl_seconds": ttl_seconds,
         "fresh": ttl_seconds is None or age <= ttl_seconds,
         "rows": found.rows,
+        "previous_rows": found.previous_rows,
         "started_at": instants.to_text(found.started_at),
         "finished_at": instants.to_text(found.finished_at),
     }

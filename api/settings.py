@@ -42,6 +42,12 @@ class Settings(BaseSettings):
     feature_server_url: Annotated[
         str | None, Field(description="the http:// or https:// address of Feast's feature server")
     ] = None
+    gateway_request_log: Annotated[
+        Literal["all", "failed_and_slow"], Field(description="all (requests have a line in the log) or failed_and_slow")
+    ] = "failed_and_slow"
+    gateway_slow_request_seconds: Annotated[
+        float, Field(gt=0, allow_inf_nan=False, description="a number of seconds above 0")
+    ] = 0.1
     freshness_reference: Annotated[
         Literal["now", "watermark"], Field(description="now (age is counted from the clock) or watermark")
     ] = "now"

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from api import instants
 from api.online_store import OnlineStore
 from api.problems import NotMaterialized
+from api.run_history import RunHistory
 
 logger = logging.getLogger("api.status")
 
@@ -17,6 +18,7 @@ class _Entry(BaseModel):
 
     watermark: str
     rows: int
+    previous_rows: int | None = None
     started_at: str
     finished_at: str
 
@@ -24,24 +26,25 @@ class _Entry(BaseModel):
 class ViewStatus:
     """The last successful materialization of a view; instants in nanoseconds since 1970."""
 
-    __slots__ = ("finished_at", "rows", "started_at", "watermark")
+    __slots__ = ("finished_at", "previous_rows", "rows", "started_at", "watermark")
 
     def __init__(self, document: bytes) -> None:
         entry = _Entry.model_validate_json(document)
         self.watermark = instants.from_text(entry.watermark)
         self.started_at = instants.from_text(entry.started_at)
         self.finished_at = instants.from_text(entry.finished_at)
-        self.rows = entry.rows
+        self.rows, self.previous_rows = entry.rows, entry.previous_rows
 
 
 class MaterializationStatus:
-    """What is known of every view's materialization; a view that is missing was never materialized."""
+    """What is known of every view's materialization, and of the last runs; a view that is missing never had one."""
 
     def __init__(self, store: OnlineStore, project: str) -> None:
         self._store = store
         self._key = f"feature-platform:{project}:status"
         self._documents: dict[bytes, bytes] = {}
         self.views: dict[str, ViewStatus] = {}
+        self.history = RunHistory(store, project)
 
     async def refresh(self) -> bool:
         """Whether it changed since it was read last."""
@@ -50,6 +53,7 @@ class MaterializationStatus:
         if changed:
             self.views = dict(filter(None, map(_entry, documents.items())))
             self._documents = documents
+        await self.history.refresh()
         return changed
 
     async def require(self, views: Iterable[str]) -> Mapping[str, ViewStatus]:

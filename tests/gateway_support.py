@@ -112,6 +112,11 @@ def fill(client: Client, *views: str, watermark: datetime = NOW) -> None:
     client.hset(f"feature-platform:{PROJECT}:status", mapping={name: json.dumps(entry) for name in names})
 
 
+def show_runs(client: Client, runs: Mapping[str, Any]) -> None:
+    """Tells of materializations, by the instant of their start, as `materialize` does."""
+    client.hset(f"feature-platform:{PROJECT}:runs", mapping={start: json.dumps(end) for start, end in runs.items()})
+
+
 def write(
     client: Client, view: str, keys: Mapping[str, Value], values: Mapping[str, Value], as_of: datetime = NOW
 ) -> None:

@@ -1,6 +1,8 @@
 """The kinds of Redis that the gateway reads from: with ACL users, behind Sentinel, and as a cluster."""
 
 import asyncio
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,10 @@ import redis
 from redis.cluster import RedisCluster
 
 from api.gateway import Gateway
+from api.online_store import HashFields
+from api.pipelined_store import MOST_OUTSTANDING
+from api.problems import OnlineStoreUnavailable, Overloaded
+from jobs.local.servers import RedisServer
 from jobs.process import LOOPBACK
 from tests import gateway_support as support
 from tests.gateway_support import refused
@@ -65,6 +71,26 @@ def test_a_rejected_plan_is_logged_once_however_often_it_is_seen(
 
     asyncio.run(look_three_times())
     assert [record.message for record in caplog.records].count("plan_rejected") == 1
+
+
+def test_more_reads_than_may_wait_are_refused_at_once_and_the_others_wait(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(support.CONNECTION, own_redis.connection_string)
+
+    async def read(count: int) -> list[Any]:
+        store = Gateway(support.settings()).store
+        one = (b"key", HashFields([b"field"]))
+        assert await store.read([one]) == [[None]]
+        os.kill(own_redis.pid, signal.SIGSTOP)
+        try:
+            return await asyncio.gather(*(store.read([one]) for _ in range(count)), return_exceptions=True)
+        finally:
+            os.kill(own_redis.pid, signal.SIGCONT)
+            await store.close()
+
+    kinds = [type(answer) for answer in asyncio.run(read(MOST_OUTSTANDING + 7))]
+    assert kinds == [OnlineStoreUnavailable] * MOST_OUTSTANDING + [Overloaded] * 7
 
 
 def test_another_database_is_read_when_the_address_names_it(

@@ -334,11 +334,34 @@ def test_status_tells_watermark_and_freshness_of_each_view(seeded: redis.Redis) 
         "ttl_seconds": 45 * 86400,
         "fresh": False,
         "rows": 2,
+        "previous_rows": None,
         "started_at": old,
         "finished_at": old,
     }
     assert status["feature_views"]["profile"]["fresh"] is True
     assert status["feature_services"]["main"] == {"watermark": old}
+
+
+def test_status_tells_the_last_runs_the_newest_first(seeded: redis.Redis) -> None:
+    runs = {
+        "2024-02-01T06:00:00Z": {"finished_at": "2024-02-01T06:00:03.5Z", "exit_code": 0, "summary": "done: all of it"},
+        "2024-03-01T06:00:00Z": {"finished_at": "2024-03-01T06:00:01Z", "exit_code": 1, "summary": None},
+        "2024-03-01T06:01:00Z": {},
+        "no instant": {},
+        "2024-03-01T06:02:00Z": "no document",
+    }
+    support.show_runs(seeded, runs)
+    with support.in_process() as http:
+        shown = http.get("/status").json()["runs"]
+    unknown = {"finished_at": None, "exit_code": None, "summary": None}
+    assert shown == [
+        {"started_at": "2024-03-01T06:01:00Z", **unknown},
+        {"started_at": "2024-03-01T06:00:00Z", **runs["2024-03-01T06:00:00Z"]},  # type: ignore[dict-item]
+        {
+            "started_at": "2024-02-01T06:00:00Z", "finished_at": "2024-02-01T06:00:03.500Z",
+            "exit_code": 0, "summary": "done: all of it",
+        },
+    ]  # fmt: skip
 
 
 def test_probes_answer(seeded: redis.Redis) -> None:
