@@ -176,6 +176,20 @@ def test_rows_of_a_view_that_was_never_materialized_whole_are_not_served(
             assert support.refused(gateway.http.get(path), 503)["title"] == "Not materialized yet"
 
 
+def test_a_service_that_changed_is_answered_by_its_new_plan_on_both_ways(
+    gateway: GatewayProcess, redis_client: redis.Redis
+) -> None:
+    def features(query: str = "") -> object:
+        return gateway.http.get(f"/features/u1{query}").json()["features"]
+
+    assert features() == features("?metadata=false") != {"devices": 2}
+    services: dict[str, object] = support.plan()["feature_services"]
+    changed = support.plan(feature_services=services | {"main": support.service("usage:devices")})
+    support.publish(redis_client, changed)
+    support.wait_for(lambda: features() == {"devices": 2})
+    assert features("?metadata=false") == {"devices": 2}
+
+
 def test_a_caller_that_is_gone_when_its_answer_is_there_is_counted_as_such(
     gateway: GatewayProcess, redis_client: redis.Redis
 ) -> None:

@@ -93,14 +93,33 @@ def test_more_reads_than_may_wait_are_refused_at_once_and_the_others_wait(
     assert kinds == [OnlineStoreUnavailable] * MOST_OUTSTANDING + [Overloaded] * 7
 
 
-def test_another_database_is_read_when_the_address_names_it(
+def test_a_command_that_redis_refuses_is_503_on_each_way_and_right_again_later(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    client = redis.Redis(host=own_redis.host, port=own_redis.port, password=own_redis.password)
+    support.seed(client)
+    with support.gateway_process(tmp_path / "log", **environment(own_redis.connection_string, "redis")) as gateway:
+        gateway.wait_ready()
+        many = {"entities": {"user_id": ["u1", "u1"]}}
+        client.execute_command("ACL", "SETUSER", "default", "-hmget")
+        for path in ("/features/u1", "/features/u1?metadata=true"):
+            refused(gateway.http.get(path), 503)
+        refused(gateway.http.post("/features", json=many), 503)
+        client.execute_command("ACL", "SETUSER", "default", "+hmget")
+        assert gateway.http.get("/features/u1").status_code == 200
+        assert gateway.http.post("/features", json=many).status_code == 200
+
+
+def test_another_database_is_read_under_a_name_when_the_address_says_so(
     redis_client: redis.Redis, redis_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     third = redis.Redis(host=redis_server.host, port=redis_server.port, password=redis_server.password, db=3)
     support.seed(third)
-    monkeypatch.setenv(support.CONNECTION, f"{redis_server.connection_string},db=3")
+    monkeypatch.setenv(support.CONNECTION, f"{redis_server.connection_string},db=3,client_name=features")
     with support.in_process() as http:
         assert http.get("/features/u1").status_code == 200
+        clients: Any = third.client_list()
+    assert [client["db"] for client in clients if client["name"] == "features"] == ["3"]
 
 
 def test_a_cluster_is_read(redis_children: StartRedis, tmp_path: Path) -> None:
