@@ -5,6 +5,7 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -216,3 +217,12 @@ def test_a_connection_that_asks_nothing_any_more_is_closed_after_a_while(
         caller.send(U1)
         assert caller.answer()[0] == 200
         assert caller.is_closed()
+
+
+def test_ages_follow_a_watermark_that_moves_on(redis_client: redis.Redis, tmp_path: Path) -> None:
+    support.seed(redis_client)
+    with support.gateway_process(tmp_path / "log", FEATURE_PLATFORM_FRESHNESS_REFERENCE="watermark") as gateway:
+        gateway.wait_ready()
+        assert gateway.http.get("/features/u1").json()["features"]["devices"] == 2
+        support.fill(redis_client, watermark=support.NOW + timedelta(days=60))
+        support.wait_for(lambda: gateway.http.get("/features/u1").json()["features"]["devices"] is None)
