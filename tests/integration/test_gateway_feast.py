@@ -195,6 +195,21 @@ def test_view_metadata_is_added_when_asked_for(gateway: GatewayProcess) -> None:
     assert answer["metadata"]["feature_view_metadata"] == [{"name": "profile"}, {"name": "usage"}]
 
 
+@pytest.mark.parametrize("users", [["u9"], ["u9", "u9"]], ids=["one", "many"])
+def test_a_null_and_a_value_that_was_never_written_have_statuses_of_their_own(
+    gateway: GatewayProcess, redis_client: redis.Redis, users: list[str]
+) -> None:
+    written = {"months_active": Value(int64_val=3), "monthly_fee": Value()}
+    support.write(redis_client, "profile", support.user("u9"), written)
+    features = ["profile:months_active", "profile:monthly_fee", "profile:paperless"]
+    body = {"features": features, "entities": {"user_id": users}}
+    _, *results = gateway.http.post("/get-online-features", json=body).json()["results"]
+    assert [(result["values"], result["statuses"]) for result in results] == [
+        ([value] * len(users), [status] * len(users))
+        for value, status in [(3, "PRESENT"), (None, "NULL_VALUE"), (None, "NOT_FOUND")]
+    ]
+
+
 def test_numbers_are_taken_for_text_keys_as_feast_does(gateway: GatewayProcess, redis_client: redis.Redis) -> None:
     support.write(redis_client, "usage", support.user("7"), support.USAGE)
     body = {"entities": {"user_id": [7]}, "features": ["usage:devices"]}
