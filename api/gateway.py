@@ -9,10 +9,10 @@ from time import perf_counter
 
 from api import redis_address
 from api.cluster_store import ClusterStore
-from api.materialization_metrics import MaterializationCollector
 from api.metrics import Metrics
 from api.on_demand import FeatureServer
 from api.online_store import HashRead, HashReply, OnlineStore
+from api.online_store_metrics import OnlineStoreCollector
 from api.pipelined_store import PipelinedStore
 from api.plan_watch import PlanWatch
 from api.problems import Unauthorized
@@ -62,7 +62,7 @@ class Gateway:
         self.requests = RequestLog(settings.gateway_request_log == "all", settings.gateway_slow_request_seconds)
         self.feature_server = FeatureServer(settings.feature_server_url, self.metrics.feature_server)
         self.plans = PlanWatch(self.store, self.status, settings.project)
-        self.metrics.registry.register(MaterializationCollector(self.status, self.plans))
+        self.metrics.registry.register(OnlineStoreCollector(self.store, self.status, self.plans))
         self.reader = Reader(
             _Timed(self.store, self.metrics),
             self.status,

@@ -1,7 +1,9 @@
 """What Prometheus reads of the gateway, and that nobody who calls it can make that grow."""
 
 import json
+import os
 import random
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api import routes
 from api.distribution import BUCKETS
+from jobs.local.servers import RedisServer
 from tests import gateway_support as support
 from tests.gateway_support import NOW, GatewayProcess
 
@@ -102,6 +105,21 @@ def test_materializations_are_told_from_redis_so_also_right_after_a_start(
     assert runs["last_run_exit_code"] == 3, "a run that found another one at work is none"
     assert runs["last_run_finished_timestamp_seconds"] == pytest.approx((NOW - DAY).timestamp())
     assert runs["unfinished_run_started_timestamp_seconds"] == pytest.approx((NOW - DAY / 2).timestamp())
+
+
+def test_whether_redis_answers_is_told_also_when_nobody_asks(own_redis: RedisServer, tmp_path: Path) -> None:
+    reachable = series("feature_gateway_online_store_reachable")
+    support.seed(redis.Redis(host=own_redis.host, port=own_redis.port, password=own_redis.password))
+    environment = {"FEATURE_PLATFORM_REDIS_CONNECTION_STRING": own_redis.connection_string}
+    with support.gateway_process(tmp_path / "log", **environment) as gateway:
+        gateway.wait_ready()
+        assert scrape(gateway)[reachable] == 1
+        os.kill(own_redis.pid, signal.SIGSTOP)
+        try:
+            support.wait_for(lambda: scrape(gateway)[reachable] == 0)
+        finally:
+            os.kill(own_redis.pid, signal.SIGCONT)
+        support.wait_for(lambda: scrape(gateway)[reachable] == 1)
 
 
 def test_nothing_is_told_of_runs_before_there_was_one(gateway: GatewayProcess) -> None:

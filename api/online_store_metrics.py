@@ -1,4 +1,4 @@
-"""What Prometheus reads of the materializations: from what Redis tells of them, so also after a restart."""
+"""What Prometheus reads of the online store and of what Redis tells of materializations: so also after a restart."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,18 +6,24 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from api.instants import SECOND
+from api.online_store import OnlineStore
 from api.plan_watch import PlanWatch
 from api.status import MaterializationStatus
 
 
-class MaterializationCollector(Collector):
-    """Gauges per feature view, and of the last run."""
+class OnlineStoreCollector(Collector):
+    """Gauges: of the store, per feature view, and of the last run."""
 
-    def __init__(self, status: MaterializationStatus, plans: PlanWatch) -> None:
-        self._status, self._plans = status, plans
+    def __init__(self, store: OnlineStore, status: MaterializationStatus, plans: PlanWatch) -> None:
+        self._store, self._status, self._plans = store, status, plans
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """As it was seen last: the gateway looks every five seconds."""
+        yield GaugeMetricFamily(
+            "feature_gateway_online_store_reachable",
+            "Whether the online store answered when it was asked last.",
+            float(self._store.reached),
+        )
         yield from self._of_views()
         yield from self._of_runs()
 
