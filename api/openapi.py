@@ -237,10 +237,8 @@ def _status() -> Json:
         "the last runs with their exit codes (0 done, 1 failed, 2 wrong usage, 3 bad data, 75 another was at work). "
     )
     text += "Answers also when the online store is away, with what was known last. `recent_traffic` tells of the calls "
-    text += (
-        "that read features, in the last minute of this gateway's process alone; p50 and p99 are interpolated in the "
-    )
-    text += "buckets of its histogram."
+    text += "that read features, in the last minute of this gateway's process alone; p50 and p99 are interpolated in "
+    text += "the buckets of its histogram."
     return _operation("getStatus", "Freshness", text, _answers(_STATUS_EXAMPLE, "401", "422"))
 
 

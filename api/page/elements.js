@@ -8,6 +8,15 @@ function element(name, className, ...children) {
   return made;
 }
 
+// A name breaks after its marks, if it must.
+function nameOf(text) {
+  const parts = text.split(/(?<=[_:.-])/), made = element("code");
+  parts.forEach((part, number) => made.append(...(number ? [element("wbr")] : []), part));
+  if (text.length <= 32) made.className = "short";
+  if (parts.some((part) => part.length > 24)) made.className = "long";
+  return made;
+}
+
 function badge(text, kind) {
   const made = element("span", "badge", text);
   made.dataset.kind = kind;
@@ -26,8 +35,8 @@ function show(place, cell) {
   place.shown = now;
   const { text = "", code, badge: word, kind, note, value } = typeof cell === "string" ? { text: cell } : cell;
   const parts = [];
-  if (text) parts.push(element("span", "", text));
-  if (code) parts.push(element("code", "", code));
+  if (text) parts.push(element("span", text.length <= 16 ? "brief" : "", text));
+  if (code) parts.push(nameOf(code));
   if (word) parts.push(badge(word, kind));
   if (value !== undefined) parts.push(value === null ? element("span", "absent", "null") : element("span", "value", value));
   if (note) parts.push(element("span", "note", note));

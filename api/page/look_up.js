@@ -44,8 +44,9 @@ function showAnswer(service, entity, result) {
   if (!result.found) return say("answer", `The online store holds no features of ${who}.`);
   const statuses = service.features.map((feature) => result.metadata[feature.name].status);
   const present = statuses.filter((status) => status === "PRESENT").length;
-  say("answer", `${who} is known: ${present} of ${several(statuses.length, "feature")} have a value.`);
-  say("answer-caption", `Features of ${who} in ${service.name}, asked at ${new Date().toISOString().slice(11, 19)} UTC`);
+  const asked = new Date().toISOString().slice(11, 19);
+  say("answer", `${who}: ${present} of ${several(statuses.length, "feature")} have a value. Asked at ${asked} UTC.`);
+  say("answer-caption", `Features of ${who} in ${service.name}`);
   fill(byId("answer-table"), service.features.map((feature) => answerRow(feature, result)));
   const others = Object.keys(STATUSES).filter((status) => status !== "PRESENT" && statuses.includes(status));
   byId("meanings").replaceChildren(...others.map((status) => element("div", "", element("dt", "", status), element("dd", "", STATUSES[status][1]))));
@@ -57,8 +58,8 @@ function answerRow(feature, { features, metadata }) {
     { code: feature.name },
     { value: value === null ? null : valueText(value) },
     { badge: status, kind: STATUSES[status]?.[0] ?? "plain" },
-    age === null ? "–" : duration(Math.floor(age)),
-    { ...origin(feature), ...(feature.inputs ? {} : { note: feature.feature_view }) },
+    age === null ? "" : duration(Math.floor(age)),
+    origin(feature),
   ];
 }
 

@@ -22,7 +22,7 @@ function showWatermarks(status) {
 function serviceDetails(service) {
   const note = element("span", "note");
   note.dataset.service = service.name;
-  note.dataset.about = `${several(service.features.length, "feature")} of ${keyNames(service)}`;
+  note.dataset.about = `${several(service.features.length, "feature")} ${keyedBy(service)}`;
   const name = element("code", "name", service.name), mark = service.default ? [badge("default", "plain")] : [];
   const made = element("details", "", element("summary", "", name, ...mark, note));
   made.addEventListener("toggle", () => made.open && describe(service.name, made));
@@ -30,8 +30,9 @@ function serviceDetails(service) {
   return made;
 }
 
-function keyNames(service) {
-  return service.join_keys.map((joinKey) => joinKey.name).join(" and ") || "no join key";
+function keyedBy(service) {
+  const names = service.join_keys.map((joinKey) => joinKey.name);
+  return names.length ? `keyed by ${names.join(" and ")}` : "without a join key";
 }
 
 async function describe(name, place) {
@@ -40,7 +41,7 @@ async function describe(name, place) {
     const service = await description(name);
     if (place.described) return;
     place.described = true;
-    const text = [service.description, service.owner && `Owner: ${service.owner}.`].filter(Boolean).join(" ");
+    const text = [service.description, service.owner && `Owner: ${service.owner}`].filter(Boolean).join(" · ");
     const table = byId("features-table").content.cloneNode(true).querySelector("table");
     table.caption.textContent = `Features of ${name}`;
     fill(table, service.features.map(featureRow));

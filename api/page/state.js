@@ -1,10 +1,10 @@
 // GET /status: what is the matter, traffic, feature views, runs.
 const LOCK_HELD = 75;
-const EXITS = { 1: "failed", 2: "wrong usage", 3: "bad data", [LOCK_HELD]: "another run was at work" };
+const EXITS = { 2: "wrong usage", 3: "bad data", [LOCK_HELD]: "another run was at work" };
 
 function showStatus(status, now) {
   byId("data").hidden = byId("parts").hidden = false;
-  showNotices(notices(status, now));
+  showNotices(notices(status));
   showTraffic(status.recent_traffic);
   const views = Object.entries(status.feature_views);
   fill(byId("views-table"), views.map(([name, view]) => viewRow(name, view, status.freshness_reference, now)));
@@ -21,6 +21,7 @@ function showNotices(wanted) {
   const list = byId("notices"), now = JSON.stringify(wanted);
   if (list.shown === now) return;
   list.shown = now;
+  list.dataset.kind = ["bad", "warn", "good"].find((kind) => wanted.some(([other]) => other === kind)) ?? "plain";
   list.replaceChildren(...wanted.map(([kind, text]) => {
     const item = element("li", "", text);
     item.dataset.kind = kind;
@@ -28,7 +29,7 @@ function showNotices(wanted) {
   }));
 }
 
-function notices(status, now) {
+function notices(status) {
   const views = Object.entries(status.feature_views);
   const named = (wanted) => views.filter(([, view]) => wanted(view)).map(([name]) => name).join(", ");
   const missing = named((view) => !view.materialized), old = named((view) => view.materialized && !view.fresh);
@@ -39,21 +40,21 @@ function notices(status, now) {
   if (missing) found.push(["warn", `Not materialized yet: ${missing}. Feature services that need it are answered with 503.`]);
   if (old && status.freshness_reference === "now")
     found.push(["warn", `Stale: ${old}. Older than its ttl, so its values are null with status OUTSIDE_MAX_AGE.`]);
-  found.push(...ofRuns(status.runs, now));
+  found.push(...ofRuns(status.runs));
   if (!found.some(([kind]) => kind !== "plain")) found.unshift(["good", allIsWell(views, old)]);
   if (old && status.freshness_reference !== "now")
     found.push(["plain", "Ages are counted from the watermark, not from now: values of historic months are served as if they were the present."]);
   return found;
 }
 
-function ofRuns(runs, now) {
+function ofRuns(runs) {
   const own = runs.filter((run) => run.exit_code !== LOCK_HELD), ended = own.find((run) => run.finished_at);
   const found = [];
   if (!own.length) found.push(["warn", "No materialization has run yet."]);
   if (ended && ended.exit_code !== 0)
-    found.push(["warn", `The last materialization failed ${since(ended.finished_at, now)} (${exit(ended.exit_code)}).`]);
+    found.push(["warn", `The last materialization failed at ${instant(ended.finished_at)} (${exit(ended.exit_code)}).`]);
   if (own.length && !own[0].finished_at)
-    found.push(["plain", `A materialization that started ${since(own[0].started_at, now)} has not ended.`]);
+    found.push(["plain", `A materialization that started at ${instant(own[0].started_at)} has not ended.`]);
   return found;
 }
 
@@ -63,7 +64,7 @@ function allIsWell(views, old) {
 }
 
 function exit(code) {
-  return code in EXITS && code !== 1 ? `exit ${code}, ${EXITS[code]}` : `exit ${code}`;
+  return code in EXITS ? `exit ${code}: ${EXITS[code]}` : `exit ${code}`;
 }
 
 function showTraffic(traffic) {
@@ -84,7 +85,7 @@ function milliseconds(number) {
 function viewRow(name, view, reference, now) {
   const ttl = view.ttl_seconds === null ? "any age" : duration(view.ttl_seconds);
   if (!view.materialized) return [{ code: name }, { badge: "not materialized", kind: "warn" }, "", "", ttl, "", ""];
-  const state = view.fresh ? ["fresh", "good"] : reference === "now" ? ["stale", "bad"] : ["historic", "plain"];
+  const state = view.fresh ? ["fresh", "good"] : reference === "now" ? ["stale", "warn"] : ["historic", "plain"];
   return [
     { code: name },
     { badge: state[0], kind: state[1] },
@@ -99,11 +100,11 @@ function viewRow(name, view, reference, now) {
 function runRow(run, isNewest, now) {
   const start = { text: instant(run.started_at), note: since(run.started_at, now) };
   if (!run.finished_at) {
-    const state = isNewest ? { badge: "running", kind: "plain" } : { badge: "never ended", kind: "bad" };
-    return [start, state, "", isNewest ? "At work, or dead without a word." : "Dead without a word."];
+    const state = isNewest ? { badge: "running", kind: "plain" } : { badge: "died", kind: "bad" };
+    return [start, state, "", isNewest ? "No end is known: it is at work, or died." : "No end is known: it died."];
   }
   const took = between(run.started_at, run.finished_at);
   if (run.exit_code === 0) return [start, { badge: "done", kind: "good" }, took, run.summary ?? ""];
-  const kind = run.exit_code === LOCK_HELD ? "plain" : "bad", word = run.exit_code === LOCK_HELD ? "held off" : "failed";
-  return [start, { badge: word, kind }, took, `Exit ${run.exit_code}${run.exit_code in EXITS && run.exit_code !== 1 ? `: ${EXITS[run.exit_code]}` : ""}.`];
+  const state = run.exit_code === LOCK_HELD ? { badge: "held off", kind: "plain" } : { badge: "failed", kind: "bad" };
+  return [start, state, took, exit(run.exit_code)];
 }

@@ -1,14 +1,15 @@
 // Numbers, durations and instants as people read them. Instants come as RFC 3339 in UTC.
+const NBSP = "\u00a0";
 const UNITS = [["d", 86400], ["h", 3600], ["min", 60], ["s", 1]];
 
 function duration(seconds) {
-  if (seconds < 10) return `${Number(seconds.toFixed(1))} s`;
+  if (seconds < 10) return `${Number(seconds.toFixed(1))}${NBSP}s`;
   const first = UNITS.findIndex(([, size]) => seconds >= size);
   const [unit, size] = UNITS[first];
   const whole = Math.floor(seconds / size);
   const [smaller, part] = UNITS[first + 1] ?? ["", Infinity];
   const rest = Math.floor((seconds - whole * size) / part);
-  return rest && whole < 10 ? `${whole} ${unit} ${rest} ${smaller}` : `${count(whole)} ${unit}`;
+  return rest && whole < 10 ? `${whole}${NBSP}${unit} ${rest}${NBSP}${smaller}` : `${count(whole)}${NBSP}${unit}`;
 }
 
 function count(number) {
@@ -16,7 +17,7 @@ function count(number) {
 }
 
 function instant(text) {
-  return text.slice(0, 16).replace("T", " ");
+  return text.slice(0, 16).replace("T", NBSP);
 }
 
 function since(text, now) {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import redis
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 from jobs.local.servers import RedisServer
 from tests import gateway_support as support
@@ -13,6 +13,8 @@ from tests.gateway_support import GatewayProcess
 from tests.page import tools
 from tests.page.world import seed_everything
 
+# Twice the page's own patience and pause, and more: the machine may be busy.
+PATIENCE_MS = 20_000
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
 
@@ -24,7 +26,7 @@ class Look:
         self.page = page
         self.requests: list[Request] = []
         self.complaints: list[str] = []
-        page.on("request", self.requests.append)
+        page.on("request", lambda request: self.requests.append(request))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._console)
 
@@ -39,6 +41,7 @@ NewLook = Callable[..., Page]
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=tools.chromium())
         yield started
@@ -53,16 +56,16 @@ def new_page(browser: Browser) -> Iterator[NewLook]:
     def open_page(url: str, **options: object) -> Page:
         context = browser.new_context(**{"viewport": DESKTOP, **options})  # type: ignore[arg-type]
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(PATIENCE_MS)
         looks.append(Look(page))
-        page.goto(url)
+        page.goto(f"{url}/")
         return page
 
     yield open_page
     for look in looks:
-        origin = look.page.url
+        own = look.page.url, "data:"
         look.page.context.close()
-        assert [request.url for request in look.requests if not request.url.startswith((origin, "data:"))] == []
+        assert [request.url for request in look.requests if not request.url.startswith(own)] == []
         assert look.complaints == []
 
 
