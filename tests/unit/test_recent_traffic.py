@@ -59,8 +59,11 @@ def test_only_calls_that_read_features_count() -> None:
     for _, path, _ in routes.ROUTES:
         metrics.request(path, "GET", 500, 1.0)
     metrics.request("/features", "GET", 405, 1.0)
+    metrics.request("/features", "POST", 200, 0.001)
     clock.now += 1
-    assert recent.document()["requests"] == 0
+    told = recent.document()
+    assert (told["requests"], told["failed_share"]) == (1, 0.0)
+    assert told["p99_ms"] <= 1
 
 
 def test_every_call_that_reads_features_counts() -> None:
