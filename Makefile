@@ -22,7 +22,7 @@ export HELM HELM3 CRDS
 export IMAGE CLUSTER KIND_CONFIG KIND_NODE_IMAGE CLUSTER_ADDONS CLUSTER_KIT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-chart check image kind-up kind-down e2e e2e-smoke bench-serving materialize chart-docs lock clean
+.PHONY: help demo test test-page test-chart check image kind-up kind-down e2e e2e-smoke bench-serving materialize chart-docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ demo: $(INSTALLED) ## the whole platform on this machine: exports, stores, gatew
 
 test: $(INSTALLED) ## every test that needs neither a cluster nor a tool from outside Python's packages
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+test-page: $(INSTALLED) ## the gateway's status page in a real Chromium (CHROMIUM=); pictures of it in build/page
+	@$(BIN)/python -m tests.page.tools
+	@$(BIN)/python -m pytest tests/page
 
 test-chart: $(INSTALLED) ## the chart without a cluster: values, schemas, two Helms (HELM= HELM3= CRDS=)
 	@{ command -v $(HELM) && command -v $(HELM3); } >/dev/null || [ ! -x $(CLUSTER_KIT) ] || $(CLUSTER_KIT) up

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import VERSION, openapi, problems, routes
+from api import VERSION, openapi, problems, routes, status_page
 from api.edge import Edge
 from api.gateway import Gateway
 from api.reads import Endpoint
@@ -38,6 +38,8 @@ def create(settings: Settings) -> Edge:
     app.state.gateway = gateway
     calls = {(method, path): Endpoint(gateway, call) for method, path, call in routes.READS}
     others: dict[tuple[str, str], Any] = {(method, path): handler for method, path, handler in routes.ROUTES}
+    if not settings.gateway_status_page:
+        del others["GET", status_page.PATH]
     for (method, path), handler in (calls | others).items():
         # ":path" because an id may hold (percent-encoded) slashes.
         app.add_route(path.replace("}", ":path}"), handler, [method], include_in_schema=False)

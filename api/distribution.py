@@ -1,6 +1,7 @@
 """How long things took, as a histogram for Prometheus that costs nanoseconds to fill."""
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import accumulate
 
 from prometheus_client.core import HistogramMetricFamily
@@ -28,3 +29,19 @@ class Distribution:
         """Add it as one series."""
         buckets = list(zip(_BOUNDS, accumulate(self.counts), strict=True))
         family.add_metric(labels, buckets, self.total)
+
+
+def quantile(counts: Sequence[int], share: float) -> float | None:
+    """The duration, in seconds, that this share of those counted does not exceed; None if none was counted.
+
+    `counts` has one entry a bucket. Durations are taken as evenly spread within their bucket, and as the last bound
+    above it: what Prometheus' histogram_quantile does.
+    """
+    rank, below = share * sum(counts), 0
+    if not rank:
+        return None
+    for lower, upper, count in zip((0.0, *BUCKETS), BUCKETS, counts, strict=False):
+        if below + count >= rank:
+            return lower + (upper - lower) * (rank - below) / count
+        below += count
+    return BUCKETS[-1]

@@ -10,7 +10,7 @@ from time import perf_counter
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import problems, routes, trace_context
+from api import problems, routes, status_page, trace_context
 from api.gateway import Gateway
 from api.metrics import CLIENT_CLOSED_REQUEST
 from api.trace_context import Trace
@@ -23,6 +23,8 @@ class Edge:
 
     def __init__(self, app: ASGIApp, gateway: Gateway, calls: Mapping[tuple[str, str], ASGIApp]) -> None:
         self._app, self.gateway, self._calls = app, gateway, calls
+        # The page holds nothing of what the key protects, and asks for it itself.
+        self._open = routes.PROBES | ({status_page.PATH} if gateway.settings.gateway_status_page else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -50,7 +52,7 @@ class Edge:
         answer = _Answer(send, trace)
         metrics.in_flight += 1
         try:
-            if route not in routes.PROBES:
+            if route not in self._open:
                 self.gateway.keys.check(scope["headers"])
             await (call or self._calls.get((method, route), self._app))(scope, receive, answer)
         except problems.Problem as problem:

@@ -18,6 +18,7 @@ from api.plan_watch import PlanWatch
 from api.problems import Unauthorized
 from api.programs import Programs
 from api.reader import Reader
+from api.recent_traffic import RecentTraffic
 from api.redis_connection import Connection
 from api.request_log import RequestLog
 from api.settings import Settings
@@ -58,6 +59,7 @@ class Gateway:
         )
         self.status = MaterializationStatus(self.store, settings.project)
         self.metrics = Metrics()
+        self.traffic = RecentTraffic(self.metrics)
         self.programs = Programs(settings.project, self.metrics, settings.freshness_reference == "watermark")
         self.requests = RequestLog(settings.gateway_request_log == "all", settings.gateway_slow_request_seconds)
         self.feature_server = FeatureServer(settings.feature_server_url, self.metrics.feature_server)
@@ -76,12 +78,13 @@ class Gateway:
         """Looks for plans while it is open; closes every connection at its end."""
         # Requests wait in the backlog for this look: a gateway that is started again refuses none for want of a plan.
         await self.plans.refresh()
-        watch = asyncio.create_task(self.plans.run())
+        tasks = [asyncio.create_task(self.plans.run()), asyncio.create_task(self.traffic.run())]
         try:
             yield
         finally:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.feature_server.close()
             await self.store.close()
 

@@ -236,8 +236,10 @@ def _status() -> Json:
     text += (
         "the last runs with their exit codes (0 done, 1 failed, 2 wrong usage, 3 bad data, 75 another was at work). "
     )
-    text += "Answers also when the online store is away, with what was known last."
-    return _operation("getStatus", "Freshness", text, _answers({"online_store": "reachable"}, "401", "422"))
+    text += "Answers also when the online store is away, with what was known last. `recent_traffic` tells of the calls "
+    text += "that read features, in the last minute of this gateway's process alone; p50 and p99 are interpolated in "
+    text += "the buckets of its histogram."
+    return _operation("getStatus", "Freshness", text, _answers(_STATUS_EXAMPLE, "401", "422"))
 
 
 def _probe(summary: str, word: str) -> Json:
@@ -255,6 +257,17 @@ _PROBLEM: Json = {
     "description": "RFC 9457",
     "properties": {name: {"type": "string"} for name in ("type", "title", "detail")} | {"status": {"type": "integer"}},
     "required": ["type", "title", "status", "detail"],
+}
+_STATUS_EXAMPLE: Json = {
+    "online_store": "reachable",
+    "recent_traffic": {
+        "seconds": 57.5,
+        "requests": 2415,
+        "requests_per_second": 42.0,
+        "failed_share": 0.0,
+        "p50_ms": 0.4,
+        "p99_ms": 1.9,
+    },
 }
 _METADATA: Json = {
     "type": "object",

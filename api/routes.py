@@ -8,7 +8,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api import answers, inputs, instants, reads
+from api import answers, inputs, instants, reads, status_page
 from api.gateway import Gateway
 from api.problems import NotFound, OnlineStoreUnavailable
 from api.reads import Call
@@ -68,6 +68,7 @@ def _status(gateway: Gateway) -> dict[str, Any]:
             for name, view in (selector.plan.feature_views.items() if selector else ())
         },
         "runs": [_run(run) for run in gateway.status.history.runs],
+        "recent_traffic": gateway.traffic.document(),
     }
 
 
@@ -129,6 +130,7 @@ READS: tuple[tuple[str, str, Call], ...] = (
     ("POST", "/get-online-features", reads.feast),
 )
 ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", status_page.PATH, status_page.page),
     ("GET", "/feature-services", services),
     ("GET", "/feature-services/{name}", service),
     ("GET", "/status", status),

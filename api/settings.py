@@ -48,6 +48,7 @@ class Settings(BaseSettings):
     gateway_slow_request_seconds: Annotated[
         float, Field(gt=0, allow_inf_nan=False, description="a number of seconds above 0")
     ] = 0.1
+    gateway_status_page: Annotated[bool, Field(description="true (GET / is the status page) or false")] = True
     freshness_reference: Annotated[
         Literal["now", "watermark"], Field(description="now (age is counted from the clock) or watermark")
     ] = "now"
