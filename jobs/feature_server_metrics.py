@@ -14,7 +14,7 @@ from prometheus_client import MetricsHandler
 from jobs.errors import UsageError
 
 if TYPE_CHECKING:
-    from feast import FeatureStore
+    from feast import FeatureService, FeatureStore
 
 SCRAPE_SECONDS = 10.0
 
@@ -55,7 +55,7 @@ def _record(store: "FeatureStore") -> None:
     configuration = getattr(store.config.feature_server, "metrics", None) or MetricsConfig()
     counted = feature_server._resolve_feature_counts
 
-    def bounded(features: object) -> tuple[str, str]:
+    def bounded(features: "list[str] | FeatureService") -> tuple[str, str]:
         """Feast's label of how many views a request names takes any number that a caller makes up."""
         feature_count, view_count = counted(features)
         return feature_count, bin_feature_count(int(view_count), configuration.feature_count_bins)
