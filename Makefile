@@ -14,10 +14,10 @@ KIND_NODE_IMAGE ?=
 CLUSTER_ADDONS ?=
 # Brings Docker, kind, a node image and add-ons to a machine that reaches no container registry.
 CLUSTER_KIT ?= ../shared/kindkit/kindkit
-# Two Helms render the chart; the CRDs of custom kinds are files or folders of files.
+# Two Helms render the chart; the CRDs of custom kinds are files, also compressed by zstd, or folders of files.
 HELM ?= helm
 HELM3 ?= helm3
-CRDS ?= $(wildcard $(dir $(CLUSTER_KIT))crds)
+CRDS ?= $(wildcard $(addprefix $(dir $(CLUSTER_KIT)),crds monitoring/crds.yaml.zst))
 export HELM HELM3 CRDS
 export IMAGE CLUSTER KIND_CONFIG KIND_NODE_IMAGE CLUSTER_ADDONS CLUSTER_KIT
 

@@ -23,8 +23,10 @@ BY_NAME: dict[str, Any] = {
     "featureServerFrom": PEERS,
     "fullnameOverride": "changed-name",
     "gatewayFrom": PEERS,
+    "interval": "7s",
     "hashes": ["c0ffee" * 10 + "c0ff"],
     "labelHorizon": "3mo",
+    "labels": {"changed": "yes"},
     "limits": {"cpu": "7", "memory": "7Gi"},
     "maxMemory": "77mb",
     "maxUnavailable": 7,
@@ -37,7 +39,9 @@ BY_NAME: dict[str, Any] = {
     "podAnnotations": {"example.com/changed": "yes"},
     "podLabels": {"example.com/changed": "yes"},
     "requests": {"cpu": "77m", "memory": "77Mi"},
+    "retention": "77d",
     "schedule": "7 7 * * *",
+    "scrapeInterval": "7s",
     "size": "77Gi",
     "start": "2023-10-31",
     "storesTo": PEERS,
@@ -48,8 +52,11 @@ BY_NAME: dict[str, Any] = {
 
 # What must be said too, and does nothing by itself.
 TOGETHER: dict[str, Any] = {
-    "postgres.enabled": {"externalPostgres": {"host": "192.0.2.1"}},
-    "redis.enabled": {"externalRedis": {"connectionString": "192.0.2.1:6379"}},
+    "postgres.enabled": {"externalPostgres": {"host": "192.0.2.1"}, "postgres": {"exporter": {"enabled": False}}},
+    "redis.enabled": {
+        "externalRedis": {"connectionString": "192.0.2.1:6379"},
+        "redis": {"exporter": {"enabled": False}},
+    },
 }
 
 

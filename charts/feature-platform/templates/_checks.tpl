@@ -27,6 +27,12 @@
 {{- if and $v.externalRedis.tls.caSecret.name (not $v.externalRedis.tls.enabled) -}}
 {{- $wrong = append $wrong "externalRedis.tls.caSecret is set and externalRedis.tls.enabled is false; set it to true." -}}
 {{- end -}}
+{{- if and $v.postgres.exporter.enabled (not $v.postgres.enabled) -}}
+{{- $wrong = append $wrong "postgres.exporter.enabled is true and the bundled Postgres is off; an external Postgres has an exporter of its own: set postgres.exporter.enabled to false." -}}
+{{- end -}}
+{{- if and $v.redis.exporter.enabled (not $v.redis.enabled) -}}
+{{- $wrong = append $wrong "redis.exporter.enabled is true and the bundled Redis is off; an external Redis has an exporter of its own: set redis.exporter.enabled to false." -}}
+{{- end -}}
 {{- range $store, $users := $v.credentials -}}
 {{- range $user, $credential := $users -}}
 {{- if and $credential.existingSecret $credential.password -}}
