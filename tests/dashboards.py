@@ -29,9 +29,14 @@ def documents() -> dict[str, Document]:
     return {file.stem: json.loads(file.read_text()) for file in sorted(FOLDER.glob("*.json"))}
 
 
+def placed(document: Document) -> list[Document]:
+    """Every panel of a dashboard, the rows' headings and the panels of folded rows too."""
+    return [panel for outer in document["panels"] for panel in (outer, *outer.get("panels", []))]
+
+
 def panels_of(document: Document) -> list[Document]:
-    """The panels of a dashboard without the rows' headings, those of folded rows too."""
-    return [panel for outer in document["panels"] for panel in (outer, *outer.get("panels", [])) if panel["type"] != "row"]
+    """The panels of a dashboard without the rows' headings."""
+    return [panel for panel in placed(document) if panel["type"] != "row"]
 
 
 def panels(namespace: str, name: str) -> list[Query]:

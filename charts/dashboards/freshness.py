@@ -42,11 +42,11 @@ AGES = Row(
             2,
             "How old is each view?",
             "Now less the watermark, the instant that the online store shows. A saw tooth: it falls with each "
-            "materialization of a newer month. The dashed line is where a 45-day ttl ends.",
+            "materialization of a newer month. Above its view's ttl it is too old to be served.",
             "s",
             Query(AGE, "{{feature_view}}"),
+            Query(f"min({TTL})", "shortest ttl"),
             nothing=NO_VIEW,
-            limits=rising(45 * 86_400 * 0.8, 45 * 86_400),
         ),
     ],
 )

@@ -2,7 +2,7 @@
 
 from charts.dashboards.model import Dashboard, Panel, Query, Row
 from charts.dashboards.panels import graph, heatmap, rising
-from charts.dashboards.series import DURATION, FEATURE_SERVER, GATEWAY, READS, REQUESTS, quantile, rate
+from charts.dashboards.series import CALLS, DURATION, FEATURE_SERVER, GATEWAY, READS, REQUESTS, quantile, rate
 
 ONLINE_READ = "feature_gateway_online_read_duration_seconds"
 ON_DEMAND = "feature_gateway_feature_server_duration_seconds"
@@ -76,10 +76,7 @@ LOAD = Row(
             "What is asked?",
             "Requests a second by route, probes apart.",
             "reqps",
-            Query(
-                rate(REQUESTS, f'{GATEWAY},route!~"/livez|/readyz|/health"', "route"),
-                "{{route}}",
-            ),
+            Query(rate(REQUESTS, CALLS, "route"), "{{route}}"),
             nothing="no requests",
             stacked=True,
             width=8,

@@ -1,7 +1,7 @@
 """Did the materializations run, how did they end, and what did they leave."""
 
 from charts.dashboards.model import Dashboard, Query, Row
-from charts.dashboards.panels import GREEN, ORANGE, RED, column, graph, meanings, rising, stat, table, timeline
+from charts.dashboards.panels import GREEN, ORANGE, RED, column, graph, meanings, rising, stat, steps, table, timeline
 from charts.dashboards.series import GATEWAY, newest
 
 HOUR, DAY = 3_600, 86_400
@@ -127,7 +127,7 @@ HISTORY = Row(
             "s",
             Query(f"time() - ({_view('last_success_timestamp_seconds')} > 0)", "{{feature_view}}"),
             nothing=NO_VIEW,
-            limits=rising(32 * DAY, 45 * DAY),
+            limits=steps(GREEN, (32 * DAY, ORANGE)),
         ),
         graph(
             7,

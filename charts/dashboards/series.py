@@ -7,9 +7,11 @@ def of(part: str) -> str:
 
 
 GATEWAY, FEATURE_SERVER, POSTGRES, REDIS = map(of, ("gateway", "feature-server", "postgres", "redis"))
+# What callers ask for; the kubelet's probes are not among it.
+CALLS = f'{GATEWAY},route!~"/livez|/readyz|/health"'
 # The calls that read features: one entity, many, Feast's protocol.
 READS = f'{GATEWAY},route=~"/features.*|/get-online-features"'
-ONE_ENTITY = f'{GATEWAY},route="/features/{{id}}"'
+ONE_ENTITY = f'{GATEWAY},route="/features/{{id}}",method="GET"'
 REQUESTS = "feature_gateway_http_requests_total"
 DURATION = "feature_gateway_http_request_duration_seconds"
 WINDOW = "$__rate_interval"

@@ -1,22 +1,25 @@
-"""Is the promise kept: reads are answered, and in time."""
+"""Is the promise kept: requests are answered, and in time."""
+
+from collections.abc import Callable
+from functools import partial
 
 from charts.dashboards.model import Dashboard, Json, Panel, Query, Row
 from charts.dashboards.panels import GREEN, RED, falling, graph, stat, steps, timeline
-from charts.dashboards.series import DURATION, GATEWAY, ONE_ENTITY, RANGE, READS, REQUESTS, rate
+from charts.dashboards.series import CALLS, DURATION, GATEWAY, ONE_ENTITY, RANGE, REQUESTS, rate
 
-NO_READS = "no reads"
+NO_REQUESTS = "no requests"
 # Objectives in percent, bounds in seconds as the histogram's buckets have them.
 CONSTANTS = {"availability": "99.9", "fast": "99", "fast_seconds": "0.01", "slow": "99.9", "slow_seconds": "0.05"}
 # The Site Reliability Workbook, chapter 5: two hundredths of a 30-day budget in an hour, five in six hours.
 BURN: Json = steps(GREEN, (1, "yellow"), (6, "orange"), (14.4, RED))
 BUDGET = falling(0, 0.25)
-COUNTED = "Counted over the time range of the dashboard, from when the pods' first counts were scraped."
+WINDOWS = ("5m", "1h", "6h")
 
 
 def failed(window: str) -> str:
-    """The share of reads that were answered with 5xx; nothing without reads."""
-    errors = rate(REQUESTS, f'{READS},code=~"5.."', window=window)
-    return f"({errors} or vector(0)) / ({rate(REQUESTS, READS, window=window)} > 0)"
+    """The share of requests that were answered with 5xx; nothing without requests."""
+    errors = rate(REQUESTS, f'{CALLS},code=~"5.."', window=window)
+    return f"({errors} or vector(0)) / ({rate(REQUESTS, CALLS, window=window)} > 0)"
 
 
 def late(seconds: str, window: str) -> str:
@@ -31,30 +34,25 @@ def burn(bad: str, objective: str) -> str:
 
 
 def _kept(number: int, title: str, description: str, bad: str) -> Panel:
-    text = f"{description} {COUNTED}"
-    return stat(number, title, text, "percentunit", f"1 - ({bad})", nothing=NO_READS, decimals=3)
+    return stat(number, title, description, "percentunit", f"1 - ({bad})", nothing=NO_REQUESTS, decimals=3)
 
 
 def _left(number: int, title: str, bad: str, objective: str) -> Panel:
     text = (
-        "1 is the whole error budget, 0 none: as many bad reads as the objective allows. Orange below a quarter; "
-        "red, the objective is missed."
+        "Of the bad answers that the objective allows among those of the dashboard's time range. Orange: less than a "
+        "quarter is left. Red: the objective is missed."
     )
     expr = f"1 - {burn(bad, objective)}"
-    return stat(number, title, text, "percentunit", expr, nothing=NO_READS, limits=BUDGET, decimals=1)
+    return stat(number, title, text, "percentunit", expr, nothing=NO_REQUESTS, limits=BUDGET, decimals=1)
 
 
-def _burned(number: int, title: str, objective: str, windows: dict[str, str]) -> Panel:
+def _burned(number: int, title: str, objective: str, bad: Callable[[str], str]) -> Panel:
     text = (
         "1 uses up exactly the budget. 14.4 over an hour, in a 30-day budget, is 2 % of it in that hour: look at "
         "once. 6 over six hours is 5 %: look today. A line above 1 that stays loses the objective."
     )
-    queries = [Query(burn(bad, objective), window) for window, bad in windows.items()]
-    return graph(number, title, text, "none", *queries, nothing=NO_READS, limits=BURN, width=8, decimals=2)
-
-
-def _late(seconds: str) -> dict[str, str]:
-    return {window: late(seconds, window) for window in ("5m", "1h", "6h")}
+    queries = [Query(burn(bad(window), objective), window) for window in WINDOWS]
+    return graph(number, title, text, "none", *queries, nothing=NO_REQUESTS, limits=BURN, width=8, decimals=2)
 
 
 KEPT = Row(
@@ -63,22 +61,22 @@ KEPT = Row(
     [
         _kept(
             1,
-            "Reads answered (objective $availability %)",
-            "The share of reads that were not answered with 5xx.",
+            "Requests answered (objective $availability %)",
+            "The share of requests, probes apart, that were not answered with 5xx, over the dashboard's time range.",
             failed(RANGE),
         ),
         _left(2, "Error budget left: answers", failed(RANGE), "$availability"),
         _kept(
             3,
             "Reads within $fast_seconds s (objective $fast %)",
-            "The share of reads of one entity that took no longer.",
+            "The share of reads of one entity that took no longer, over the dashboard's time range.",
             late("$fast_seconds", RANGE),
         ),
         _left(4, "Error budget left: $fast_seconds s", late("$fast_seconds", RANGE), "$fast"),
         _kept(
             5,
             "Reads within $slow_seconds s (objective $slow %)",
-            "The share of reads of one entity that took no longer.",
+            "The share of reads of one entity that took no longer, over the dashboard's time range.",
             late("$slow_seconds", RANGE),
         ),
         _left(6, "Error budget left: $slow_seconds s", late("$slow_seconds", RANGE), "$slow"),
@@ -88,9 +86,9 @@ BURNED = Row(
     101,
     "How fast does the error budget go?",
     [
-        _burned(7, "Burn rate: answers", "$availability", {window: failed(window) for window in ("5m", "1h", "6h")}),
-        _burned(8, "Burn rate: reads within $fast_seconds s", "$fast", _late("$fast_seconds")),
-        _burned(9, "Burn rate: reads within $slow_seconds s", "$slow", _late("$slow_seconds")),
+        _burned(7, "Burn rate: answers", "$availability", failed),
+        _burned(8, "Burn rate: reads within $fast_seconds s", "$fast", partial(late, "$fast_seconds")),
+        _burned(9, "Burn rate: reads within $slow_seconds s", "$slow", partial(late, "$slow_seconds")),
     ],
 )
 WRONG = Row(
@@ -99,12 +97,12 @@ WRONG = Row(
     [
         graph(
             10,
-            "Which reads fail, and how?",
-            "Reads answered with 5xx. 503 is the online store or the feature server being away, or a view that was "
-            "never materialized; 500 is a fault of the gateway, whose log tells.",
+            "Which requests fail, and how?",
+            "Requests answered with 5xx. 503 is the online store or the feature server being away, or a view that "
+            "was never materialized; 500 is a fault of the gateway, whose log tells.",
             "reqps",
-            Query(rate(REQUESTS, f'{READS},code=~"5.."', "route, code"), "{{route}} {{code}}"),
-            nothing="no read failed",
+            Query(rate(REQUESTS, f'{CALLS},code=~"5.."', "route, code"), "{{route}} {{code}}"),
+            nothing="no request failed",
             stacked=True,
             width=8,
         ),
@@ -134,7 +132,7 @@ WRONG = Row(
 DASHBOARD = Dashboard(
     "service-level",
     "Service level",
-    "Are reads answered, and in time? How much of the error budget is left, and how fast does it go?",
+    "Are requests answered, and in time? How much of the error budget is left, and how fast does it go?",
     [KEPT, BURNED, WRONG],
     since="now-7d",
     constants=CONSTANTS,

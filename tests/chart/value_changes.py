@@ -25,6 +25,7 @@ BY_NAME: dict[str, Any] = {
     "gatewayFrom": PEERS,
     "hashes": ["c0ffee" * 10 + "c0ff"],
     "labelHorizon": "3mo",
+    "labels": {"example.com/changed": "yes"},
     "limits": {"cpu": "7", "memory": "7Gi"},
     "maxMemory": "77mb",
     "maxUnavailable": 7,
