@@ -95,7 +95,7 @@ LOAD = Row(
         graph(
             8,
             "How long does the gateway wait for others?",
-            "99 % of its waits are shorter, per wait. It gives Redis up after 250 ms.",
+            "99 % of its waits are shorter. It gives Redis up after 250 ms, which stands here as 250 to 500 ms.",
             "s",
             Query(quantile(0.99, ONLINE_READ, GATEWAY), "online store"),
             Query(quantile(0.99, ON_DEMAND, GATEWAY), "feature server"),

@@ -90,25 +90,27 @@ _LINK = {
 
 
 def _variable(name: str, label: str, kind: str, query: str | Json, **more: Any) -> Json:
-    return {"name": name, "label": label, "type": kind, "query": query, "hide": 0, "skipUrlSync": False,
-            "multi": False, "includeAll": False, "options": [], "current": {}, **more}  # fmt: skip
+    return {"name": name, "label": label, "type": kind, "query": query, "hide": 0, "multi": False,
+            "includeAll": False, **more}  # fmt: skip
 
 
 def _labels(name: str, label: str, query: str, regex: str = "") -> Json:
     asked = {"query": query, "qryType": 1, "refId": "PrometheusVariableQueryEditor-VariableQuery"}
-    more = {"definition": query, "regex": regex, "datasource": DATASOURCE, "refresh": 2, "sort": 1}
+    more = {"regex": regex, "datasource": DATASOURCE, "refresh": 2, "sort": 1}
     return _variable(name, label, "query", asked, **more)
 
 
 def _constant(name: str, value: str) -> Json:
-    chosen = {"text": value, "value": value, "selected": True}
-    more = {"hide": 2, "skipUrlSync": True, "current": chosen, "options": [chosen]}
-    return _variable(name, name, "constant", value, **more)
+    return _variable(name, name, "constant", value, current=_chosen(value), hide=2, skipUrlSync=True)
+
+
+def _chosen(value: str) -> Json:
+    return {"text": value, "value": value, "selected": True}
 
 
 _BUILDS = "feature_gateway_build_info"
 _VARIABLES = (
-    _variable("datasource", "Prometheus", "datasource", "prometheus", refresh=1, regex=""),
+    _variable("datasource", "Prometheus", "datasource", "prometheus", current=_chosen("default"), refresh=1),
     _labels("namespace", "Namespace", f"label_values({_BUILDS}, namespace)"),
     # The beginning of every name of the release, as the jobs of its gateways have it.
     _labels("release", "Release", f'label_values({_BUILDS}{{namespace="$namespace"}}, job)', "/(.*)-gateway-metrics/"),

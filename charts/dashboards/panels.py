@@ -123,7 +123,7 @@ def timeline(
     }  # fmt: skip
     options = {
         "mergeValues": True, "showValue": "auto", "alignValue": "left", "rowHeight": 0.8,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "tooltip": {"mode": "single", "sort": "none"},
     }  # fmt: skip
     return Panel(number, "state-timeline", title, description, "none", [query], width, 8, nothing, field, options)
@@ -133,7 +133,9 @@ def heatmap(number: int, title: str, description: str, unit: str, expr: str, *, 
     """How often each bucket (label `le`) of a histogram was met, over time."""
     options = {
         "calculate": False, "cellGap": 1, "yAxis": {"unit": unit, "axisPlacement": "left"},
-        "color": {"mode": "scheme", "scheme": "Oranges", "steps": 64, "exponent": 0.5, "fill": "dark-orange"},
+        "color": {
+            "mode": "scheme", "scheme": "Oranges", "reverse": False, "steps": 64, "exponent": 0.5, "fill": "orange",
+        },
         "rowsFrame": {"layout": "auto"}, "filterValues": {"le": 1e-9}, "showValue": "never",
         "legend": {"show": True}, "tooltip": {"mode": "single", "yHistogram": False},
     }  # fmt: skip
@@ -155,7 +157,7 @@ def table(
 ) -> Panel:
     """What each series is at the end of the time range; the transformations make rows and columns of it."""
     queries = [Query(expr, format="table", instant=True) for expr in exprs]
-    options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "fields": ""}}
+    options = {"showHeader": True, "cellHeight": "sm", "footer": {"show": False, "reducer": ["sum"], "fields": []}}
     field = {"custom": {"align": "auto", "inspect": False}, "thresholds": steps(NEUTRAL), **defaults}
     return Panel(
         number, "table", title, description, unit, queries, width, 8, nothing, field, options, overrides,

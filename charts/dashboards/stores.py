@@ -4,11 +4,17 @@ from charts.dashboards.model import Dashboard, Query, Row
 from charts.dashboards.panels import GREEN, RED, bars, graph, meanings, rising, stat, steps
 from charts.dashboards.series import POSTGRES, REDIS, rate
 
-NO_REDIS, NO_POSTGRES = "the exporter of Redis is off", "the exporter of Postgres is off"
+NO_REDIS, NO_POSTGRES = "no metrics of Redis' exporter", "no metrics of Postgres' exporter"
 UP = meanings({1: ("up", GREEN), 0: ("down", RED)})
 DATABASES = f'{POSTGRES},datname!~"template.*"'
 CLAIMS = 'namespace="$namespace",persistentvolumeclaim=~"data-${release}-(postgres|redis)-0|${release}-training-sets"'
 HITS, READ = (rate(f"pg_stat_database_blks_{kind}", DATABASES, "datname") for kind in ("hit", "read"))
+
+
+def _up(store: str, labels: str) -> str:
+    """1 or 0. An exporter that waits for a store that hangs tells nothing, also not that the store is down."""
+    return f"min({store}_up{{{labels}}}) or min(up{{{labels}}})"
+
 
 ONLINE = Row(
     100,
@@ -17,9 +23,9 @@ ONLINE = Row(
         stat(
             1,
             "Is Redis up?",
-            "Whether its exporter reaches it. The gateways' own view is on Service level.",
+            "Whether its exporter reaches it, and answers itself. The gateways' own view is on Service level.",
             "none",
-            f"min(redis_up{{{REDIS}}})",
+            _up("redis", REDIS),
             nothing=NO_REDIS,
             mappings=UP,
             width=3,
@@ -64,7 +70,7 @@ ONLINE = Row(
             Query(f"redis_memory_used_bytes{{{REDIS}}} / (redis_memory_max_bytes{{{REDIS}}} > 0)", "{{instance}}"),
             limits=rising(0.75, 0.9),
             most=1,
-            nothing="no maxmemory, or the exporter is off",
+            nothing="no maxmemory, or no metrics of Redis' exporter",
             height=5,
         ),
         graph(
@@ -107,9 +113,10 @@ OFFLINE = Row(
         stat(
             9,
             "Is Postgres up?",
-            "Whether its exporter reaches it. Down, the gateway serves on; materializations and training sets wait.",
+            "Whether its exporter reaches it, and answers itself. Down, the gateway serves on; materializations and "
+            "training sets wait.",
             "none",
-            f"min(pg_up{{{POSTGRES}}})",
+            _up("pg", POSTGRES),
             nothing=NO_POSTGRES,
             mappings=UP,
             width=4,
@@ -144,7 +151,7 @@ OFFLINE = Row(
             "more shared_buffers (postgres.parameters) and memory.",
             "percentunit",
             Query(f"{HITS} / ({HITS} + {READ} > 0)", "{{datname}}"),
-            nothing="the exporter is off, or nobody reads",
+            nothing="nobody reads, or no metrics of Postgres' exporter",
             max=1,
         ),
         graph(
