@@ -75,8 +75,9 @@ materialize: $(INSTALLED) ## materialize a release in kubectl's cluster (AS_OF= 
 	@$(BIN)/python -m jobs.local.by_hand --as-of='$(AS_OF)' $(if $(filter 1,$(ROLLBACK)),--rollback) \
 		--namespace='$(NAMESPACE)' --release='$(RELEASE)'
 
-chart-docs: $(INSTALLED) ## write the chart's values.schema.json and the values in its README from their source
+chart-docs: $(INSTALLED) ## write the chart's values.schema.json, the values in its README and its dashboards from their source
 	@$(BIN)/python charts/document_values.py
+	@$(BIN)/python -m charts.dashboards
 
 lock: $(INSTALLED) ## resolve the dependencies of pyproject.toml again into the hash-locked requirements files
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -28,13 +28,14 @@ def run(*arguments: str, files: Mapping[str, str]) -> str:
         folder.chmod(0o755)  # the image's user is another one
         for file, text in files.items():
             (folder / file).write_text(text)
+        command = [*_command(folder), *arguments]
+        # Both streams in one, in their order: what failed is printed in between what it failed in.
         ended = subprocess.run(
-            [*_command(folder), *arguments], cwd=folder, capture_output=True, text=True, check=False
-        )  # fmt: skip
-    printed = ended.stdout + ended.stderr
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
     if ended.returncode:
-        raise Refused(printed)
-    return printed
+        raise Refused(ended.stdout)
+    return ended.stdout
 
 
 def _command(folder: Path) -> list[str]:
@@ -46,8 +47,9 @@ def _command(folder: Path) -> list[str]:
     if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
         raise Missing(LACKING)
     mount = f"{folder}:/rules:ro"
-    options = ("--rm", "--network=none", f"--volume={mount}", "--workdir=/rules", "--entrypoint=promtool")
-    return ["docker", "run", *options, IMAGE]
+    options = ("--rm", "--network=none", f"--volume={mount}", "--workdir=/rules", "--entrypoint=sh")
+    # Docker would hand the two streams on apart.
+    return ["docker", "run", *options, IMAGE, "-c", 'exec promtool "$@" 2>&1', "promtool"]
 
 
 def available() -> None:
