@@ -18,11 +18,13 @@ CLUSTER_KIT ?= ../shared/kindkit/kindkit
 HELM ?= helm
 HELM3 ?= helm3
 CRDS ?= $(wildcard $(addprefix $(dir $(CLUSTER_KIT)),crds monitoring/crds.yaml.zst))
-export HELM HELM3 CRDS
+# Prometheus' own tool; without it, it is run from Prometheus' image.
+PROMTOOL ?=
+export HELM HELM3 CRDS PROMTOOL
 export IMAGE CLUSTER KIND_CONFIG KIND_NODE_IMAGE CLUSTER_ADDONS CLUSTER_KIT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page test-chart check image kind-up kind-down e2e e2e-smoke bench-serving materialize chart-docs lock clean
+.PHONY: help demo test test-page test-chart test-rules check image kind-up kind-down e2e e2e-smoke bench-serving materialize chart-docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +43,12 @@ test-chart: $(INSTALLED) ## the chart without a cluster: values, schemas, two He
 	@{ command -v $(HELM) && command -v $(HELM3); } >/dev/null || [ ! -x $(CLUSTER_KIT) ] || $(CLUSTER_KIT) up
 	@$(BIN)/python -m tests.chart.tools
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart
+
+test-rules: $(INSTALLED) ## the alert rules in Prometheus' promtool, and their runbooks (HELM= PROMTOOL=)
+	@{ command -v $(HELM) && { command -v $(or $(PROMTOOL),promtool) || docker info; }; } >/dev/null 2>&1 \
+		|| [ ! -x $(CLUSTER_KIT) ] || $(CLUSTER_KIT) up
+	@$(BIN)/python -m tests.rules.promtool
+	@$(BIN)/python -m pytest tests/rules
 
 check: $(INSTALLED) ## what needs no server: ruff, mypy, import-linter, unit tests
 	@$(BIN)/ruff check .

@@ -70,6 +70,20 @@
 {{- $wrong = append $wrong "ingest.deliveredAt belongs to one export; set ingest.asOf too." -}}
 {{- end -}}
 {{- end -}}
+{{- with $v.slo -}}
+{{- if ge .latency.typical.seconds .latency.tail.seconds -}}
+{{- $wrong = append $wrong (printf "slo.latency.typical.seconds %v is not less than slo.latency.tail.seconds %v; the tail is what takes longer." .latency.typical.seconds .latency.tail.seconds) -}}
+{{- end -}}
+{{- $objectives := dict "availability" .availability.objective "latency.typical" .latency.typical.objective "latency.tail" .latency.tail.objective -}}
+{{- range $speed := list "fast" "slow" -}}
+{{- $factor := get $v.slo.burn $speed | dig "factor" 0 -}}
+{{- range $of, $objective := $objectives -}}
+{{- if ge (mulf $factor (subf 100 $objective)) 100.0 -}}
+{{- $wrong = append $wrong (printf "slo.burn.%s.factor %v times what slo.%s.objective %v leaves is more than all requests, and no alert could fire; lower the factor or raise the objective." $speed $factor $of $objective) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- if $wrong -}}
 {{- fail (printf "\n\n%s\n" (join "\n" $wrong)) -}}
 {{- end -}}
