@@ -8,13 +8,9 @@ function element(name, className, ...children) {
   return made;
 }
 
-// A name breaks after its marks, if it must.
+// A name breaks, where it may, only if it is long; the style knows how long fits. (A <wbr> would be read out as a blank.)
 function nameOf(text) {
-  const parts = text.split(/(?<=[_:.-])/), made = element("code");
-  parts.forEach((part, number) => made.append(...(number ? [element("wbr")] : []), part));
-  if (text.length <= 32) made.className = "short";
-  if (parts.some((part) => part.length > 24)) made.className = "long";
-  return made;
+  return element("code", text.length > 32 ? "long" : text.length > 24 ? "medium" : "", text);
 }
 
 function badge(text, kind) {

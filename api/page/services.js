@@ -23,7 +23,7 @@ function serviceDetails(service) {
   const note = element("span", "note");
   note.dataset.service = service.name;
   note.dataset.about = `${several(service.features.length, "feature")} ${keyedBy(service)}`;
-  const name = element("code", "name", service.name), mark = service.default ? [badge("default", "plain")] : [];
+  const name = nameOf(service.name), mark = service.default ? [badge("default", "plain")] : [];
   const made = element("details", "", element("summary", "", name, ...mark, note));
   made.addEventListener("toggle", () => made.open && describe(service.name, made));
   made.open = service.default;

@@ -22,6 +22,11 @@ def look_up(page: Page, *ids: str, service: str = "main") -> None:
     page.get_by_role("button", name="Look up").click()
 
 
+def open_service(page: Page, name: str) -> None:
+    """Opens the description of a feature service."""
+    page.locator("summary").filter(has=page.get_by_text(name, exact=True)).click()
+
+
 def answer(page: Page) -> Locator:
     """What the look-up says, in a sentence."""
     return page.locator("#answer")

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests import gateway_support as support
 from tests.gateway_support import DAY, NOW, GatewayProcess
 from tests.page.conftest import NewLook
-from tests.page.parts import has_cells, notices, row
+from tests.page.parts import has_cells, notices, open_service, row
 from tests.page.world import MINUTE, seed_everything, shown
 
 
@@ -51,7 +51,7 @@ def test_feature_services_are_shown_with_the_types_and_descriptions_of_their_fea
     expect(page.get_by_role("group").filter(has_text="main")).to_contain_text(
         f"6 features keyed by user_id · watermark {shown(NOW - 50 * DAY)}"
     )
-    page.get_by_text("computed", exact=True).click()
+    open_service(page, "computed")
     has_cells(
         row(page, "Features of computed", "hours_per_device"),
         "DOUBLE", "ratio", "computed on demandfrom usage:watch_hours, usage:devices", "",
@@ -67,7 +67,7 @@ def test_rate_failures_and_latency_of_reads_are_shown(gateway: GatewayProcess, n
     for _ in range(3):
         gateway.http.get("/features/u1")
     gateway.http.get("/features/u1?feature_service=global")  # refused, and no failure
-    assert gateway.http.get("/features/u1?feature_service=computed").status_code == 503
+    assert gateway.http.get("/features/fresh?feature_service=computed").status_code == 503
     expect(tiles).to_contain_text("5 calls that read features")
     expect(tiles.get_by_role("definition").nth(1)).to_have_text("20 %")
     for number in (2, 3):
@@ -78,7 +78,7 @@ def test_what_changes_is_shown_without_a_reload(
     gateway: GatewayProcess, new_page: NewLook, redis_client: redis.Redis
 ) -> None:
     page = new_page(gateway.url)
-    page.get_by_text("pairs", exact=True).click()
+    open_service(page, "pairs")
     expect(row(page, "Feature views", "usage")).to_contain_text("stale")
     page.evaluate("window.stillThere = true")
     support.fill(redis_client)

@@ -11,7 +11,7 @@ FILM = {"film": Value(int64_val=2**62 + 1)}
 
 
 def seed_everything(client: redis.Redis) -> None:
-    """The plan of `gateway_support`, but `usage` is stale and `world` was never materialized; runs; one customer."""
+    """The plan of `gateway_support`, but `usage` is stale and `world` was never materialized; runs; `u1`, and `fresh`."""
     plan = support.plan()
     plan["feature_views"]["profile"]["features"]["monthly_fee"]["description"] = "What is paid each month."
     support.publish(client, plan)
@@ -20,6 +20,8 @@ def seed_everything(client: redis.Redis) -> None:
     support.show_runs(client, runs())
     support.write(client, "profile", support.user("u1"), PROFILE)
     support.write(client, "usage", support.user("u1"), USAGE, NOW - 50 * DAY)
+    support.write(client, "profile", support.user("fresh"), PROFILE)
+    support.write(client, "usage", support.user("fresh"), USAGE)
     support.write(client, "pair", support.user("u1") | FILM, {"score": Value(double_val=0.5)})
 
 
