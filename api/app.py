@@ -25,7 +25,7 @@ class _App(FastAPI):
 
 
 def create(settings: Settings) -> Edge:
-    """The gateway as an ASGI application; SettingsError for a Redis address that is none."""
+    """The gateway as an ASGI application; SettingsError for an address that is none."""
     gateway = Gateway(settings)
 
     @contextlib.asynccontextmanager

@@ -18,7 +18,7 @@ from api.selection import Selection
 
 CLIENT_CLOSED_REQUEST = 499
 """The code that a caller who went away is counted as; nothing is sent."""
-_METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
+METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 Count = list[int]
 """One integer that is counted up in place."""
 
@@ -47,7 +47,7 @@ class Metrics:
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
         """Count an answered request; an unknown method is OTHER."""
-        method = method if method in _METHODS else "OTHER"
+        method = method if method in METHODS else "OTHER"
         duration = self.durations.get((route, method))
         if duration is None:
             duration = self.durations[route, method] = Distribution()

@@ -89,5 +89,5 @@ class Protocol(BoundedProtocol):
         cycle.more_body, cycle.disconnected = False, read.disconnected
         if self.cycle is cast(Any, read):
             self.cycle = cycle
-        app = self.app if problem is None else self._edge.refusal(problem, read.started)
+        app = self.app if problem is None else self._edge.refusal(problem)
         self._start_asgi_task(cycle, cast(Any, app))

@@ -28,6 +28,8 @@ ELSEWHERE: dict[str, Any] = {
         ("gateway.podDisruptionBudget.maxUnavailable", "half", "'half' does not match pattern"),
         ("gateway.podDisruptionBudget.maxUnavailable", 0, "minimum: got 0, want 1"),
         ("gateway.apiKeys.hashes", ["secret"], "'secret' does not match pattern"),
+        ("gateway.tracing.otlpEndpoint", "collector:4318", "'collector:4318' does not match pattern"),
+        ("gateway.tracing.otlpEndpoint", "http://user:password@collector:4318", "does not match pattern"),
         ("gateway.autoscaling.targetCPUUtilizationPercentage", 101, "maximum: got 101, want 100"),
         ("gateway.extraEnv", {"NAME": "value"}, "got object, want array"),
         ("gateway.resources.requests", {"cpu": True}, "got boolean, want"),

@@ -33,6 +33,7 @@ BY_NAME: dict[str, Any] = {
     "metricsFrom": PEERS,
     "nameOverride": "changed-name",
     "nodeSelector": {"changed": "yes"},
+    "otlpEndpoint": "http://changed:4318",
     "outputUrl": "s3://changed/sets",
     "parameters": {"work_mem": "7MB"},
     "parentRefs": [{"name": "changed"}],
