@@ -101,6 +101,8 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
      "postgres.exporter.enabled is true and the bundled Postgres is off; an external Postgres has an exporter of"),
     (merged(ELSEWHERE, nested("redis.exporter.enabled", True)),
      "redis.exporter.enabled is true and the bundled Redis is off; an external Redis has an exporter of"),
+    (nested("credentials.postgres.exporter.password", "isn't"),
+     "credentials.postgres.exporter.password holds ' or \\, where postgres_exporter takes it apart and shows the rest"),
     (nested("credentials.redis.jobs", {"existingSecret": "jobs", "password": "given"}),
      "credentials.redis.jobs has both existingSecret and password; the password is in the Secret: leave"),
     (nested("gateway.apiKeys", {"existingSecret": "keys", "hashes": ["0" * 64]}),

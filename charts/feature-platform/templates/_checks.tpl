@@ -33,6 +33,9 @@
 {{- if and $v.redis.exporter.enabled (not $v.redis.enabled) -}}
 {{- $wrong = append $wrong "redis.exporter.enabled is true and the bundled Redis is off; an external Redis has an exporter of its own: set redis.exporter.enabled to false." -}}
 {{- end -}}
+{{- if regexMatch "['\\\\]" $v.credentials.postgres.exporter.password -}}
+{{- $wrong = append $wrong "credentials.postgres.exporter.password holds ' or \\, where postgres_exporter takes it apart and shows the rest in its log; use letters and digits." -}}
+{{- end -}}
 {{- range $store, $users := $v.credentials -}}
 {{- range $user, $credential := $users -}}
 {{- if and $credential.existingSecret $credential.password -}}
