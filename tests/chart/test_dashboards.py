@@ -8,6 +8,7 @@ import pytest
 
 from charts.dashboards import files
 from tests.chart.branches import branch
+from tests.chart.rendering import Values
 from tests.dashboards import FOLDER, GRAFANAS_OWN, Document, documents, panels_of, placed
 
 # Grafana brings these itself; anything else would be a plug-in to install.
@@ -87,10 +88,34 @@ def test_a_panel_asks_the_chosen_prometheus(panel: Document) -> None:
     assert len(set(references)) == len(references)
 
 
-def test_every_dashboard_reaches_grafana_byte_for_byte() -> None:
+def test_every_dashboard_reaches_grafana_as_it_is() -> None:
     found = {key: text for one in config_maps() for key, text in one["data"].items()}
-    assert found == {f"feature-platform-{name}": text for name, text in files().items()}
+    assert {key: json.loads(text) for key, text in found.items()} == {
+        f"feature-platform-{name}": json.loads(text) for name, text in files().items()
+    }
     assert all(len(text.encode()) < MOST_BYTES for text in found.values())
+
+
+def test_a_dashboard_measures_by_the_objectives_of_its_release() -> None:
+    slo = {"availability": {"objective": 99.5}, "latency": {"typical": {"objective": 95, "seconds": 0.005}}}
+    (text,) = [
+        text
+        for one in config_maps({"slo": slo})
+        for key, text in one["data"].items()
+        if key == "feature-platform-service-level.json"
+    ]
+    constants = {
+        one["name"]: (one["query"], one["current"]["value"])
+        for one in json.loads(text)["templating"]["list"]
+        if one["type"] == "constant"
+    }
+    assert constants == {
+        "availability": ("99.5", "99.5"),
+        "typical": ("95", "95"),
+        "typical_seconds": ("0.005", "0.005"),
+        "tail": ("99.9", "99.9"),
+        "tail_seconds": ("0.05", "0.05"),
+    }
 
 
 def test_a_sidecar_finds_them_by_label_and_is_told_the_folder() -> None:
@@ -105,8 +130,8 @@ def test_there_are_none_unless_asked_for() -> None:
     assert not [one for one in objects if "-dashboard-" in one["metadata"]["name"]]
 
 
-def config_maps() -> list[Any]:
-    objects = branch("dashboards").render().of_kind("ConfigMap")
+def config_maps(values: Values | None = None) -> list[Any]:
+    objects = branch("dashboards").render(values).of_kind("ConfigMap")
     return [one for one in objects if "-dashboard-" in one["metadata"]["name"]]
 
 
