@@ -84,10 +84,10 @@ LOAD = Row(
         graph(
             7,
             "What is answered?",
-            "Requests a second by code. 404 are unknown entities, 412 values older than the caller takes, 422 wrong "
-            "requests, 499 callers who went away, 5xx failures.",
+            "Requests a second by code, probes apart. 404 are unknown entities, 412 values that are too "
+            "old for the caller, 422 wrong requests, 499 callers who went away, 5xx failures.",
             "reqps",
-            Query(rate(REQUESTS, GATEWAY, "code"), "{{code}}"),
+            Query(rate(REQUESTS, CALLS, "code"), "{{code}}"),
             nothing="no requests",
             stacked=True,
             width=8,

@@ -34,9 +34,10 @@ class Prometheus:
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(base_url=f"{url}/api/v1", timeout=10.0)
 
-    def query(self, expression: str) -> list[Sample]:
-        """What an expression gives now: an instant vector."""
-        found = self._ask("query", query=expression)["result"]
+    def query(self, expression: str, at: float | None = None) -> list[Sample]:
+        """What an expression gives, an instant vector: now, or `at` seconds since 1970."""
+        moment = {} if at is None else {"time": f"{at:.3f}"}
+        found = self._ask("query", query=expression, **moment)["result"]
         return [Sample(series["metric"], float(series["value"][1])) for series in found]
 
     def targets(self) -> list[Object]:
