@@ -51,8 +51,8 @@ def print_totals(tally: Tally, output: TextIO) -> None:
         waits = " ".join(f"{_milliseconds(percentile(latencies, percent)):>8}" for percent in (50, 99, 100))
         print(f"{code:6} {len(latencies):8} {len(latencies) / seconds:8.1f} {waits}", file=output)
     print(
-        f"no answer: {tally.lost:,} connections lost, {tally.timed_out:,} timed out, {tally.unsent:,} not sent for want "
-        f"of a connection; up to {tally.behind * 1e3:.1f} ms behind schedule",
+        f"no answer: {tally.lost:,} connections lost, {tally.timed_out:,} timed out, {tally.unsent:,} not sent for "
+        f"want of a connection; up to {tally.behind * 1e3:.1f} ms behind schedule",
         file=output,
     )
 
