@@ -37,9 +37,12 @@ class Target:
     @classmethod
     def of_url(cls, url: str) -> Self:
         """The server at a base URL; ValueError."""
-        if not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError:  # a port beyond 65535
+            parts, port = urlsplit(""), None
+        if not parts.hostname or not re.fullmatch(r"https?://[^\s/?#@]+(/[^\s?#]*)?", url):
             raise ValueError(f"{url!r} is not a base URL like http://localhost:8080")
-        parts = urlsplit(url)
         is_encrypted = parts.scheme == "https"
-        port = parts.port or (443 if is_encrypted else 80)
-        return cls(parts.hostname or "", port, is_encrypted, parts.path.rstrip("/"))
+        return cls(parts.hostname, port or (443 if is_encrypted else 80), is_encrypted, parts.path.rstrip("/"))
