@@ -7,7 +7,7 @@ import pytest
 
 from api.metrics import Metrics
 from charts.document_values import chart_values
-from tests.chart.rendering import refusal
+from tests.chart.rendering import CHART, refusal
 from tests.chart.value_changes import nested
 from tests.rules import promtool
 from tests.rules.rendered import NAMESPACE, RELEASE, Rule, alerts, names, rule_file, rules
@@ -61,6 +61,13 @@ def test_a_schedule_that_is_suspended_on_purpose_is_no_alert() -> None:
 }])  # fmt: skip
 def test_postgres_is_watched_where_its_exporter_is(values: dict[str, Any]) -> None:
     assert names() - names(rule_file(values=values)) == {"PostgresDown"}
+
+
+def test_the_charts_readme_names_every_alert_with_its_severity() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \| (critical|warning|none) \|", (CHART / "README.md").read_text(), flags=re.MULTILINE
+    )
+    assert sorted(rows) == sorted({(alert["alert"], alert["labels"]["severity"]) for alert in alerts()})
 
 
 @pytest.mark.parametrize("base", ["https://git.example/runbooks", "https://git.example/runbooks/"])
