@@ -11,7 +11,9 @@ def told(endpoint: str) -> tuple[str | None, list[int]]:
     """The collector that the gateway is told of, and the ports of anywhere that it may talk to."""
     objects = branch("defaults").render({"gateway": {"tracing": {"otlpEndpoint": endpoint}}}).objects
     of_gateway: dict[str, Any] = {
-        one["kind"]: one["spec"] for one in objects if one["metadata"]["name"].endswith("-gateway")
+        one["kind"]: one["spec"]
+        for one in objects
+        if one["kind"] in ("Deployment", "NetworkPolicy") and one["metadata"]["name"].endswith("-gateway")
     }
     [container] = of_gateway["Deployment"]["template"]["spec"]["containers"]
     environment = {variable["name"]: variable.get("value") for variable in container["env"]}
