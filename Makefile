@@ -10,19 +10,27 @@ NAMESPACE ?= feature-platform
 CLUSTER ?= feature-platform
 KIND_CONFIG ?= k8s/kind.yaml
 KIND_NODE_IMAGE ?=
+# Where `load` goes, how fast and how long.
+URL ?= http://localhost:8080
+RATE ?= 200
+SECONDS ?= 60
+HOST ?=
+USERS ?=
 # A command that installs an ingress controller on NodePort 30080, the Gateway API and the metrics API.
 CLUSTER_ADDONS ?=
 # Brings Docker, kind, a node image and add-ons to a machine that reaches no container registry.
 CLUSTER_KIT ?= ../shared/kindkit/kindkit
-# Two Helms render the chart; the CRDs of custom kinds are files or folders of files.
+# Two Helms render the chart; the CRDs of custom kinds are files, also compressed by zstd, or folders of files.
 HELM ?= helm
 HELM3 ?= helm3
-CRDS ?= $(wildcard $(dir $(CLUSTER_KIT))crds)
-export HELM HELM3 CRDS
+CRDS ?= $(wildcard $(addprefix $(dir $(CLUSTER_KIT)),crds monitoring/crds.yaml.zst))
+# Prometheus' own tool; without it, it is run from Prometheus' image.
+PROMTOOL ?=
+export HELM HELM3 CRDS PROMTOOL
 export IMAGE CLUSTER KIND_CONFIG KIND_NODE_IMAGE CLUSTER_ADDONS CLUSTER_KIT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page test-chart check image kind-up kind-down e2e e2e-smoke bench-serving materialize chart-docs lock clean
+.PHONY: help demo test test-page test-chart test-rules check image kind-up kind-down e2e e2e-smoke bench-serving load materialize chart-docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +49,12 @@ test-chart: $(INSTALLED) ## the chart without a cluster: values, schemas, two He
 	@{ command -v $(HELM) && command -v $(HELM3); } >/dev/null || [ ! -x $(CLUSTER_KIT) ] || $(CLUSTER_KIT) up
 	@$(BIN)/python -m tests.chart.tools
 	@$(BIN)/python -m pytest -n 2 --dist worksteal tests/chart
+
+test-rules: $(INSTALLED) ## the alert rules in Prometheus' promtool, and their runbooks (HELM= PROMTOOL=)
+	@{ command -v $(HELM) && { command -v $(or $(PROMTOOL),promtool) || docker info; }; } >/dev/null 2>&1 \
+		|| [ ! -x $(CLUSTER_KIT) ] || $(CLUSTER_KIT) up
+	@$(BIN)/python -m tests.rules.promtool
+	@$(BIN)/python -m pytest tests/rules
 
 check: $(INSTALLED) ## what needs no server: ruff, mypy, import-linter, unit tests
 	@$(BIN)/ruff check .
@@ -71,17 +85,23 @@ e2e-smoke: $(INSTALLED) ## the first part of that: install, ingest, materialize,
 bench-serving: $(INSTALLED) ## the gateway beside other servers of the same features (needs wrk); ratios in build/bench
 	@$(BIN)/python -m tests.bench.serving
 
+# API_KEY, if there is one, goes by the environment: a process's arguments are everyone's to read.
+load: $(INSTALLED) ## single reads at a rate, wherever the gateway is ([URL=] [RATE=] [SECONDS=] [HOST=] [USERS=FILE])
+	@$(BIN)/python -m tests.bench.load --url='$(URL)' --rate='$(RATE)' --seconds='$(SECONDS)' --host='$(HOST)' \
+		$(if $(USERS),--users='$(USERS)')
+
 materialize: $(INSTALLED) ## materialize a release in kubectl's cluster (AS_OF= [ROLLBACK=1] [NAMESPACE=] [RELEASE=])
 	@$(BIN)/python -m jobs.local.by_hand --as-of='$(AS_OF)' $(if $(filter 1,$(ROLLBACK)),--rollback) \
 		--namespace='$(NAMESPACE)' --release='$(RELEASE)'
 
-chart-docs: $(INSTALLED) ## write the chart's values.schema.json and the values in its README from their source
+chart-docs: $(INSTALLED) ## write the chart's values.schema.json, the values in its README and its dashboards from their source
 	@$(BIN)/python charts/document_values.py
+	@$(BIN)/python -m charts.dashboards
 
 lock: $(INSTALLED) ## resolve the dependencies of pyproject.toml again into the hash-locked requirements files
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-emit-package feature-platform --upgrade --quiet -o requirements-dev.txt
-	@$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --extra tracing --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --constraint requirements-dev.txt --quiet -o requirements.txt
 
 clean: ## remove what the other verbs made

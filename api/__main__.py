@@ -16,6 +16,9 @@ os.environ.pop("prometheus_multiproc_dir", None)
 
 import uvicorn
 
+import api.redis_alone  # noqa: F401  before what else imports redis-py
+
+# isort: split
 from api import app, log
 from api.edge import Edge
 from api.protocol import Protocol
@@ -31,13 +34,13 @@ KEEP_ALIVE_SECONDS = 100
 
 def main() -> int:
     """Serve until a signal; the exit code."""
+    log.configure()
     try:
         settings = load()
         application = app.create(settings)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    log.configure()
     try:
         listening = _listen(settings)
         metrics_port = _serve_metrics(settings, application)

@@ -25,7 +25,7 @@ class _App(FastAPI):
 
 
 def create(settings: Settings) -> Edge:
-    """The gateway as an ASGI application; SettingsError for a Redis address that is none."""
+    """The gateway as an ASGI application; SettingsError for an address that is none."""
     gateway = Gateway(settings)
 
     @contextlib.asynccontextmanager
@@ -37,6 +37,8 @@ def create(settings: Settings) -> Edge:
     app = _App(title=openapi.TITLE, version=VERSION, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
     app.state.gateway = gateway
     calls = {(method, path): Endpoint(gateway, call) for method, path, call in routes.READS}
+    for method, path in calls:
+        gateway.metrics.expect(path, method)
     others: dict[tuple[str, str], Any] = {(method, path): handler for method, path, handler in routes.ROUTES}
     if not settings.gateway_status_page:
         del others["GET", status_page.PATH]

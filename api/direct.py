@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import hiredis
 
-from api import entity_key, instants, trace_context
+from api import entity_key, instants
 from api.compiled import Program
 from api.gateway import Gateway
 from api.metrics import CLIENT_CLOSED_REQUEST
@@ -55,7 +55,7 @@ class DirectRead:
         self, gateway: Gateway, caller: Caller, program: Program, key: str | int, url: bytes, headers: Headers
     ) -> None:
         self._gateway, self._caller, self.program, self._key = gateway, caller, program, key
-        self.url, self.headers, self.trace = url, headers, trace_context.of(headers)
+        self.url, self.headers, self.trace = url, headers, gateway.requests.begin(headers)
         self.keep_alive, self.more_body, self.body = True, False, b""
         self.response_complete = self.disconnected = False
         self.reply: HashReply | None = None

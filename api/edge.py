@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import problems, routes, status_page, trace_context
+from api.direct import DIRECT, DirectRead
 from api.gateway import Gateway
 from api.metrics import CLIENT_CLOSED_REQUEST
 from api.trace_context import Trace
@@ -29,26 +30,30 @@ class Edge:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] == "http":
-            await self._measured(scope, receive, send, perf_counter())
+            await self._measured(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def refusal(self, problem: problems.Problem, started: float) -> ASGIApp:
-        """An application that answers with the problem a request that came at `started` (of perf_counter)."""
+    def refusal(self, problem: problems.Problem) -> ASGIApp:
+        """An application that answers with the problem."""
 
         async def refuse(*_: object) -> None:
             raise problem
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await self._measured(scope, receive, send, started, refuse)
+            await self._measured(scope, receive, send, refuse)
 
         return answer
 
-    async def _measured(
-        self, scope: Scope, receive: Receive, send: Send, started: float, call: ASGIApp | None = None
-    ) -> None:
-        metrics = self.gateway.metrics
-        route, method, trace = routes.template(scope["path"]), scope["method"], trace_context.of(scope["headers"])
+    async def _measured(self, scope: Scope, receive: Receive, send: Send, call: ASGIApp | None = None) -> None:
+        metrics, requests = self.gateway.metrics, self.gateway.requests
+        before: DirectRead | None = scope.get(DIRECT)
+        if before is None:
+            started, trace = perf_counter(), requests.begin(scope["headers"])
+        else:
+            started, trace = before.started, before.trace
+        trace_context.current.set(trace)
+        route, method = routes.template(scope["path"]), scope["method"]
         answer = _Answer(send, trace)
         metrics.in_flight += 1
         try:
@@ -70,7 +75,7 @@ class Edge:
             metrics.in_flight -= 1
             seconds = perf_counter() - started
             metrics.request(route, method, answer.code, seconds)
-            self.gateway.requests.note(trace, route, method, answer.code, seconds)
+            requests.note(trace, route, method, answer.code, seconds)
 
 
 class _Answer:

@@ -7,7 +7,7 @@ import hmac
 from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 
-from api import redis_address
+from api import redis_address, tracing
 from api.cluster_store import ClusterStore
 from api.metrics import Metrics
 from api.on_demand import FeatureServer
@@ -20,7 +20,6 @@ from api.programs import Programs
 from api.reader import Reader
 from api.recent_traffic import RecentTraffic
 from api.redis_connection import Connection
-from api.request_log import RequestLog
 from api.settings import Settings
 from api.status import MaterializationStatus
 
@@ -44,7 +43,7 @@ class ApiKeys:
 
 
 class Gateway:
-    """All parts over one connection to Redis; nothing is connected before the first use."""
+    """All parts over one connection to Redis; nothing is connected before the first use. SettingsError."""
 
     def __init__(self, settings: Settings, store: OnlineStore | None = None) -> None:
         address = redis_address.parse(
@@ -61,7 +60,9 @@ class Gateway:
         self.metrics = Metrics()
         self.traffic = RecentTraffic(self.metrics)
         self.programs = Programs(settings.project, self.metrics, settings.freshness_reference == "watermark")
-        self.requests = RequestLog(settings.gateway_request_log == "all", settings.gateway_slow_request_seconds)
+        self.requests = tracing.request_log()(
+            settings.gateway_request_log == "all", settings.gateway_slow_request_seconds
+        )
         self.feature_server = FeatureServer(settings.feature_server_url, self.metrics.feature_server)
         self.plans = PlanWatch(self.store, self.status, settings.project)
         self.metrics.registry.register(OnlineStoreCollector(self.store, self.status, self.plans))
@@ -87,6 +88,7 @@ class Gateway:
             await asyncio.gather(*tasks, return_exceptions=True)
             await self.feature_server.close()
             await self.store.close()
+            await self.requests.close()
 
 
 class _Timed:

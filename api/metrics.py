@@ -18,7 +18,8 @@ from api.selection import Selection
 
 CLIENT_CLOSED_REQUEST = 499
 """The code that a caller who went away is counted as; nothing is sent."""
-_METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
+METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
+EXPECTED_CODES = (200, 500, 503)
 Count = list[int]
 """One integer that is counted up in place."""
 
@@ -40,6 +41,12 @@ class Metrics:
         self.feature_values: dict[tuple[str, str], Count] = {}
         """By feature view and status."""
 
+    def expect(self, route: str, method: str) -> None:
+        """Show zeros of a call from the start: of a series that comes with failures, Prometheus sees no rise."""
+        self.durations[route, method] = Distribution()
+        for code in EXPECTED_CODES:
+            self.requests[route, method, code] = [0]
+
     def serve(self, host: str, port: int) -> int:
         """Answer scrapes from a thread of its own; the port. OSError if it cannot listen."""
         server, _ = start_http_server(port, host, self.registry)
@@ -47,7 +54,7 @@ class Metrics:
 
     def request(self, route: str, method: str, code: int, seconds: float) -> None:
         """Count an answered request; an unknown method is OTHER."""
-        method = method if method in _METHODS else "OTHER"
+        method = method if method in METHODS else "OTHER"
         duration = self.durations.get((route, method))
         if duration is None:
             duration = self.durations[route, method] = Distribution()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from api import trace_context
 from api.deadline import Deadline
 from api.distribution import Distribution
 from api.problems import FeatureServerUnavailable
@@ -79,14 +80,17 @@ class FeatureServer:
 
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=LAST_RESORT)
+        url = f"{self._url}/get-online-features"
         started = perf_counter()
         try:
-            async with Deadline(DEADLINE):
-                try:
-                    response = await self._post(request)
-                except (httpx.NetworkError, httpx.RemoteProtocolError):
-                    # A server that goes hangs up, also on a request that has just been sent; others take its place.
-                    response = await self._post(request)
+            with trace_context.current.get().call(url) as call:
+                async with Deadline(DEADLINE):
+                    try:
+                        response = await self._post(url, request, call.header)
+                    except (httpx.NetworkError, httpx.RemoteProtocolError):
+                        # A server that goes hangs up, also on a request that has just been sent; others take its place.
+                        response = await self._post(url, request, call.header)
+                call.code = response.status_code
             response.raise_for_status()
             return orjson.loads(response.content)
         except (httpx.HTTPError, TimeoutError, orjson.JSONDecodeError) as error:
@@ -97,12 +101,12 @@ class FeatureServer:
         finally:
             self._durations.observe(perf_counter() - started)
 
-    async def _post(self, request: dict[str, Any]) -> "httpx.Response":
+    async def _post(self, url: str, request: dict[str, Any], traceparent: bytes) -> "httpx.Response":
         assert self._client is not None
         return await self._client.post(
-            f"{self._url}/get-online-features",
+            url,
             content=orjson.dumps(request),
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", "traceparent": traceparent.decode()},
         )
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from api import direct
 from api.bounded_protocol import BoundedProtocol
 from api.direct import DIRECT, DirectRead
 from api.edge import Edge
+from api.head_with_body import HeadWithBody
 from api.problems import Problem
 
 
@@ -28,8 +29,15 @@ class Protocol(BoundedProtocol):
                 return
         self.scope = self._new_scope(self.headers)
         super().on_headers_complete()
-        if self._ending and self.cycle is not None:
-            self.cycle.keep_alive = False
+        cycle = self.cycle
+        if isinstance(cycle, RequestResponseCycle):
+            if self.scope["method"] != "HEAD":
+                cycle.transport = self._whole_answers()
+            if self._ending:
+                cycle.keep_alive = False
+
+    def _whole_answers(self) -> asyncio.Transport:
+        return cast(asyncio.Transport, HeadWithBody(self.transport))
 
     def _keeps_alive(self) -> bool:
         return bool(self.parser.should_keep_alive()) and not self._ending
@@ -75,11 +83,11 @@ class Protocol(BoundedProtocol):
         scope = self._new_scope(list(read.headers))
         scope |= {"method": "GET", "path": path, "raw_path": read.url, "query_string": b"", DIRECT: read}
         cycle = RequestResponseCycle(
-            scope, self.transport, self.flow, self.logger, self.access_logger, self.access_log,
+            scope, self._whole_answers(), self.flow, self.logger, self.access_logger, self.access_log,
             self.server_state.default_headers, asyncio.Event(), False, read.keep_alive, self.on_response_complete,
         )  # fmt: skip
         cycle.more_body, cycle.disconnected = False, read.disconnected
         if self.cycle is cast(Any, read):
             self.cycle = cycle
-        app = self.app if problem is None else self._edge.refusal(problem, read.started)
+        app = self.app if problem is None else self._edge.refusal(problem)
         self._start_asgi_task(cycle, cast(Any, app))

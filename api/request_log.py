@@ -3,6 +3,7 @@
 import logging
 from time import monotonic
 
+from api import trace_context
 from api.trace_context import Trace
 
 logger = logging.getLogger("api.requests")
@@ -16,6 +17,9 @@ class RequestLog:
     def __init__(self, every: bool, slow_seconds: float) -> None:
         self._every, self._slow_seconds = every, slow_seconds
         self._second, self._lines, self._left_out = 0, 0, 0
+
+    begin = staticmethod(trace_context.of)
+    """The trace of a request that has come, of its headers."""
 
     def note(self, trace: Trace, route: str, method: str, code: int, seconds: float) -> None:
         """An answered request; `code` 499 means that the caller did not wait for the answer."""
@@ -31,6 +35,9 @@ class RequestLog:
             logger.warning("slow_request", extra={"fields": fields})
         else:
             logger.log(logging.ERROR if code >= 500 else logging.INFO, "request", extra={"fields": fields})
+
+    async def close(self) -> None:
+        """There is nothing that is not written yet."""
 
     def _has_room(self) -> bool:
         second = int(monotonic())

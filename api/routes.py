@@ -139,6 +139,7 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/health", health),
 )
 PROBES = frozenset({"/livez", "/readyz", "/health"})
+UNMATCHED = "unmatched"
 _TEMPLATES = {path: path for _, path, _ in (*READS, *ROUTES) if "{" not in path} | {
     "/docs": "/docs",
     "/openapi.json": "/openapi.json",
@@ -151,4 +152,4 @@ def template(path: str) -> str:
         return "/features/{id}"
     if path.startswith("/feature-services/"):
         return "/feature-services/{name}"
-    return _TEMPLATES.get(path, "unmatched")
+    return _TEMPLATES.get(path, UNMATCHED)

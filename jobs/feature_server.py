@@ -10,7 +10,7 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from jobs import postgres
+from jobs import feature_server_metrics, postgres
 from jobs.errors import EXIT_DONE, JobError
 from jobs.feast_store import import_feast_unchecked, open_store
 from jobs.flags import job_parser
@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=6566, help="port to listen on (default 6566)")
+    parser.add_argument("--metrics-port", type=int, help="port for Prometheus to read /metrics on (default none)")
     arguments = parser.parse_args(argv)
     # The first process of a container ignores SIGTERM until it says otherwise; the server does so later.
     signal.signal(signal.SIGTERM, _end)
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = load_settings()
         import_feast_unchecked()
         store = open_store(settings)
+        if arguments.metrics_port is not None:
+            feature_server_metrics.serve_from_worker(store, arguments.host, arguments.metrics_port)
     except JobError as error:
         print(f"feature_server: {error}", file=sys.stderr)
         return error.exit_code

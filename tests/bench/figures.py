@@ -4,7 +4,8 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.bench import open_loop, wrk
+from tests.bench import wrk
+from tests.bench.tally import Tally
 
 MEGABYTE = 1_000_000
 
@@ -63,9 +64,9 @@ def print_table(figures: Mapping[Case, Figures], peaks: Mapping[str, int]) -> No
         )
 
 
-def print_schedule(scheduled: Mapping[tuple[str, int], open_loop.Latencies]) -> None:
+def print_schedule(scheduled: Mapping[tuple[str, int], Tally]) -> None:
     """By server and requests a second."""
     print(f"\n{'on schedule':24} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'p99.9 ms':>9} {'failed':>7}")
-    for (server, rate), latencies in scheduled.items():
-        shown = " ".join(f"{latencies.percentile(percent) * 1e3:8.3f}" for percent in (50, 99, 99.9))
-        print(f"{server:24} {rate:8,} {shown} {latencies.failed:8}")
+    for (server, rate), tally in scheduled.items():
+        shown = " ".join(f"{tally.percentile(percent) * 1e3:8.3f}" for percent in (50, 99, 99.9))
+        print(f"{server:24} {rate:8,} {shown} {tally.failed:8}")

@@ -20,7 +20,9 @@ from tests.bench import calls, open_loop, processes, ratios, servers, wrk
 from tests.bench.figures import MEGABYTE, Case, Figures, print_schedule, print_table
 from tests.bench.plot import draw
 from tests.bench.ratios import Ratio
+from tests.bench.request import Target
 from tests.bench.servers import BARE, CONSTANT, FEAST, FROZEN, OURS, PLAIN, Server
+from tests.bench.tally import Tally
 from tests.bench.world import World, filled
 from tests.conftest import REPOSITORY
 
@@ -80,11 +82,11 @@ class Benchmark:
             sent += self._load(Case(OURS, "one", 32), 5)[0].requests
         return before, processes.memory_bytes(server.process.pid)
 
-    def on_schedule(self) -> dict[tuple[str, int], open_loop.Latencies]:
+    def on_schedule(self) -> dict[tuple[str, int], Tally]:
         """Latencies of single reads at fixed rates, by server and rate."""
         return {
             (name, rate): open_loop.run(
-                LOOPBACK, self._running[name].port, self._requests[name, "one"], rate, OPEN_LOOP_SECONDS
+                Target(LOOPBACK, self._running[name].port), self._requests[name, "one"], rate, OPEN_LOOP_SECONDS
             )
             for name, rates in OPEN_LOOP_RATES.items()
             for rate in rates

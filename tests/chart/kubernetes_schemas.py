@@ -4,16 +4,25 @@ import copy
 import functools
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import kubernetes_validate
 import yaml
 from jsonschema import Draft202012Validator
 
 from tests.chart.manifests import Manifest, leaves, name_of
-from tests.chart.tools import crd_files
+from tests.chart.tools import crd_files, text_of
 
 VERSIONS = ("1.33", "1.34", "1.35", "1.36", "1.37")
+
+
+class _CrdLoader(yaml.CSafeLoader):
+    """YAML as Kubernetes reads it: the sign = is text, and no type of its own."""
+
+    yaml_constructors: ClassVar = {
+        **yaml.CSafeLoader.yaml_constructors,
+        "tag:yaml.org,2002:value": yaml.CSafeLoader.construct_yaml_str,
+    }
 
 
 def schema_faults(objects: list[Manifest], version: str) -> list[str]:
@@ -70,7 +79,7 @@ def _custom_schemas() -> dict[tuple[str, str], Manifest]:
 
 def _crds() -> Iterator[Manifest]:
     for file in crd_files():
-        for document in yaml.load_all(file.read_text(), Loader=yaml.CSafeLoader):
+        for document in yaml.load_all(text_of(file), Loader=_CrdLoader):
             if document and document["kind"] == "CustomResourceDefinition":
                 yield document
 

@@ -48,17 +48,37 @@ def render(
     program: str | None = None,
     kubernetes: str = "1.37",
     release: str = RELEASE,
+    namespace: str = NAMESPACE,
     again: bool = False,
 ) -> Rendering:
     """The chart with values files and, over them, values. Equal arguments are rendered once, unless `again`."""
-    command = (program or tools.helm(), "template", release, str(chart), "--kube-version", kubernetes)
+    command = (
+        program or tools.helm(),
+        "template",
+        release,
+        str(chart),
+        "--kube-version",
+        kubernetes,
+        "--namespace",
+        namespace,
+    )
     run = _helm.__wrapped__ if again else _helm
     return Rendering(run(command, files, json.dumps(values or {}, sort_keys=True)))
 
 
 def notes(*files: Path, values: Values | None = None, chart: Path = CHART, release: str = RELEASE) -> str:
     """What `helm install` would tell the user at its end."""
-    command = (tools.helm(), "install", release, str(chart), "--dry-run=client", "--output", "json")
+    command = (
+        tools.helm(),
+        "install",
+        release,
+        str(chart),
+        "--dry-run=client",
+        "--output",
+        "json",
+        "--namespace",
+        NAMESPACE,
+    )
     told: str = json.loads(_helm(command, files, json.dumps(values or {}, sort_keys=True)))["info"]["notes"]
     return told
 
@@ -76,7 +96,7 @@ def refusal(*files: Path, values: Values | None = None, chart: Path = CHART, kub
 def _helm(command: tuple[str, ...], files: tuple[Path, ...], values: str) -> str:
     named = [part for file in files for part in ("--values", str(file))]
     ended = subprocess.run(
-        [*command, "--namespace", NAMESPACE, *named, "--values", "-"],
+        [*command, *named, "--values", "-"],
         input=values, env=ENVIRONMENT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if ended.returncode:

@@ -164,7 +164,7 @@ def test_a_hash_alone_is_no_effect() -> None:
         f"Job {job['metadata']['name'].removeprefix(f'{FULL}-')}", "metadata.name", f"{FULL}-apply-00000000"
     )
     summed = broken_pod("containers.0.name", "gateway")
-    put(find(summed, "Deployment gateway"), "spec.template.metadata.annotations", {"checksum/all-values": "1"})
+    put(find(summed, "Deployment gateway"), "spec.template.metadata.annotations.checksum/all-values", "1")
     assert Effect(branch("defaults"), before, renamed).touched == []
     assert [name_of(one) for one in Effect(branch("defaults"), before, summed).touched] == []
 

@@ -16,7 +16,8 @@ KINDS = {"svc": "Service", "cronjob": "CronJob"}
     ("name", "said"),
     [
         ("defaults", ["bundled Postgres, a volume of 10Gi", "bundled Redis, a volume of 2Gi", "2 pod(s), no API keys",
-                      "inside the cluster only", '"0 6 1-10 * *" Etc/UTC', "volume streamflow-feature-platform-trai"]),
+                      "inside the cluster only", "annotated pods; metrics of gateway, feature-server\n",
+                      '"0 6 1-10 * *" Etc/UTC', "volume streamflow-feature-platform-trai"]),
         ("no-persistence", ["bundled Postgres, NO VOLUME", "bundled Redis, NO VOLUME"]),
         ("external-stores-tls", ["Postgres at postgres.example:5433/features, sslmode verify-full",
                                  "redis at redis.example:6380,db=2, TLS"]),
@@ -28,6 +29,8 @@ KINDS = {"svc": "Service", "cronjob": "CronJob"}
         ("ingest-schedule", ["materialization  SUSPENDED", 'from volume exports, "30 2 * * *" Europe/Berlin']),
         ("ingest-job", ["from volume exports, once, now"]),
         ("sample-data", ["3 invented months"]),
+        ("prometheus-operator", ["a ServiceMonitor; metrics of gateway, feature-server, postgres, redis"]),
+        ("prometheus-bundled", ["annotated pods, a Prometheus of its own that keeps 30d; metrics of gateway,"]),
         ("training-set-url", ["s3://features/training-sets/, now building 2024-01-31 to 2024-05-31"]),
     ],
 )  # fmt: skip

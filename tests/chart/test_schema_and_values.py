@@ -17,8 +17,8 @@ DEFAULTS: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
 # What Kubernetes describes, and the chart hands on as it is.
 FREE = {
     HELMS_OWN, "affinity", "annotations", "egress", "extraEnv", "extraVolumeMounts", "extraVolumes",
-    "featureServerFrom", "gatewayFrom", "metricsFrom", "nodeSelector", "parameters", "parentRefs", "podAnnotations",
-    "podLabels", "limits", "requests", "storesTo", "tolerations", "topologySpreadConstraints",
+    "featureServerFrom", "gatewayFrom", "labels", "metricsFrom", "nodeSelector", "parameters", "parentRefs",
+    "podAnnotations", "podLabels", "limits", "requests", "storesTo", "tolerations", "topologySpreadConstraints",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from tests.chart.rendering import render
 
 each_branch = pytest.mark.parametrize("branch", branches(), ids=lambda branch: branch.name)
 CREDENTIALS = "kubernetes.io/basic-auth"
+EXPORTERS = {"planted-postgres-exporter", "planted-redis-exporter"}
 
 
 def secrets(objects: list[Manifest]) -> dict[str, dict[str, str]]:
@@ -47,7 +48,12 @@ def test_given_passwords_are_in_no_other_object_and_in_no_notes(branch: Branch) 
 
 @pytest.mark.parametrize(
     ("name", "unused"),
-    [("defaults", set()), ("sentinel", set()), ("external-stores-tls", {"planted-postgres-superuser"})],
+    [
+        ("defaults", EXPORTERS),
+        ("sentinel", EXPORTERS),
+        ("external-stores-tls", {"planted-postgres-superuser", *EXPORTERS}),
+        ("prometheus-operator", set()),
+    ],
 )
 def test_a_given_password_is_in_its_own_secret_if_somebody_uses_it(name: str, unused: set[str]) -> None:
     held = [holds["password"] for holds in secrets(branch(name).render().objects).values() if "password" in holds]

@@ -1,6 +1,7 @@
 """What is missing for these tests is said in one line each, before any of them runs."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +63,16 @@ def test_a_program_that_is_no_helm_is_named(tmp_path: Path) -> None:
 def test_missing_crds_are_named(tmp_path: Path, crds: str, said: str) -> None:
     whole = f"the CRDs of custom kinds are missing: {said}; name their files or folders in CRDS"
     assert told(tmp_path, CRDS=crds) == (2, [whole])
+
+
+def test_packed_crds_are_read_and_need_zstd(tmp_path: Path) -> None:
+    packed = tmp_path / "crds.yaml.zst"
+    subprocess.run(["zstd", "--quiet", "-o", packed], input=b"kind: CustomResourceDefinition\n", check=True)
+    assert tools.text_of(packed) == "kind: CustomResourceDefinition\n"
+    assert told(tmp_path, CRDS=str(packed)) == (0, [])
+    helms = {"HELM": str(shutil.which(tools.helm())), "HELM3": str(shutil.which(tools.helm3()))}
+    said = "zstd is missing, and CRDS names files that it has packed; put it on PATH, or unpack them"
+    assert told(tmp_path, CRDS=str(packed), PATH=str(tmp_path), **helms) == (2, [said])
 
 
 def test_everything_missing_is_said_at_once(tmp_path: Path) -> None:

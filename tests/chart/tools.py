@@ -6,6 +6,7 @@
 import functools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,16 @@ def crd_files() -> list[Path]:
     if missing or not files:
         what = f"no such file: {', '.join(missing)}" if missing else "no file is named"
         raise Missing(f"the CRDs of custom kinds are missing: {what}; name their files or folders in CRDS")
+    if any(path.suffix == ".zst" for path in files) and not shutil.which("zstd"):
+        raise Missing("zstd is missing, and CRDS names files that it has packed; put it on PATH, or unpack them")
     return files
+
+
+def text_of(file: Path) -> str:
+    """What the file holds, unpacked if zstd has packed it."""
+    if file.suffix != ".zst":
+        return file.read_text()
+    return subprocess.run(["zstd", "--decompress", "--stdout", file], capture_output=True, text=True, check=True).stdout
 
 
 def _version(program: str, variable: str) -> tuple[int, int]:

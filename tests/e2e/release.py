@@ -24,7 +24,7 @@ Values: TypeAlias = Mapping[str, Any] | Path
 """Helm values: a mapping as in values.yaml, or a file. Later ones win."""
 COMPONENTS = (
     "gateway", "featureServer", "postgres", "redis", "apply", "materialization", "trainingSet", "ingest", "sampleData",
-    "helmTest",
+    "helmTest", "prometheus",
 )  # fmt: skip
 MODEST: Values = {component: {"resources": {"requests": {"cpu": "10m"}}} for component in COMPONENTS}
 """Values of a release that a node has room for, however many others (or their last pods) have reserved CPUs of it."""

@@ -7,13 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from jobs.local.servers import PostgresServer, RedisServer
 from jobs.process import LOOPBACK, free_port, start_child, stop_child, wait_until
@@ -31,18 +32,28 @@ sys.exit(feature_server.main())
 
 ESTABLISHED = "01"
 
+Series = tuple[str, tuple[tuple[str, str], ...]]
+"""Name and labels."""
+ANSWERED: Series = (
+    "feast_feature_server_request_total", (("endpoint", "/get-online-features"), ("status", "success"))
+)  # fmt: skip
+
 
 class Server:
     """A running feature server."""
 
     def __init__(self, log: Path, environment: dict[str, str]) -> None:
-        port = free_port()
-        command = [sys.executable, "-c", SERVE, "--port", str(port)]
+        port, metrics_port = free_port(), free_port()
+        command = [sys.executable, "-c", SERVE, "--port", str(port), "--metrics-port", str(metrics_port)]
         self._log = log
+        self.temporary = log.with_name("temporary")
+        self.temporary.mkdir()
+        environment = {**environment, "TMPDIR": str(self.temporary)}
         self.process: subprocess.Popen[bytes] = start_child(
             command, log=log, environment={**os.environ, **environment}, working_directory=REPOSITORY
         )
         self.client = httpx.Client(base_url=f"http://{LOOPBACK}:{port}", timeout=5.0)
+        self.metrics_url = f"http://{LOOPBACK}:{metrics_port}/metrics"
 
     def wait(self) -> None:
         wait_until(self.is_healthy, self.process, "the feature server", self._log, 120.0)
@@ -56,6 +67,12 @@ class Server:
     def ask(self, service: str) -> httpx.Response:
         asked: dict[str, Any] = {"feature_service": service, "entities": {"user_id": ["nobody"]}}
         return self.client.post("/get-online-features", json=asked)
+
+    def metrics(self) -> Mapping[Series, float]:
+        """What Prometheus reads."""
+        text = httpx.get(self.metrics_url, timeout=5.0).raise_for_status().text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return {(sample.name, tuple(sorted(sample.labels.items()))): sample.value for sample in samples}
 
     def stop(self) -> None:
         self.client.close()
@@ -191,6 +208,49 @@ def connections(pid: int, port: int) -> set[str]:
     rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     there = {f"socket:[{row[9]}]" for row in rows if int(row[2].split(":")[1], 16) == port}
     return there & {str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def test_prometheus_reads_what_the_worker_has_answered_and_nothing_is_left_in_files(server: Server) -> None:
+    before = server.metrics()[ANSWERED]
+    assert server.ask("churn_v1").status_code == httpx.codes.OK
+    after = server.metrics()
+    assert after[ANSWERED] == before + 1
+    assert after["process_resident_memory_bytes", ()] > 0
+    assert [file for file in server.temporary.rglob("*") if file.is_file()] == []
+
+
+def test_a_caller_makes_no_series_by_what_it_names(server: Server) -> None:
+    def name(views: int) -> None:
+        asked = {"features": [f"v{number}:f" for number in range(views)], "entities": {"user_id": ["nobody"]}}
+        # Feast cuts the connection on which it has failed.
+        answer = httpx.post(f"{server.client.base_url}/get-online-features", json=asked, timeout=5.0)
+        assert answer.status_code != httpx.codes.OK
+
+    for views in (1, 11, 51, 201):
+        name(views)
+    known = server.metrics().keys()
+    for views in (2, 12, 52, 202, 999):
+        name(views)
+    assert server.metrics().keys() == known
+
+
+def test_a_worker_that_follows_another_is_read_on_the_same_port(server: Server) -> None:
+    (worker,) = descendants(server.process.pid)
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: descendants(server.process.pid) - {worker}, "another worker")
+    wait_for(server.is_healthy, "it answers")
+    assert server.metrics().get(ANSWERED, 0.0) == 0.0
+    assert server.ask("churn_v1").status_code == httpx.codes.OK
+    assert server.metrics()[ANSWERED] == 1.0
+
+
+def test_a_port_for_metrics_that_is_taken_is_refused(environment: dict[str, str]) -> None:
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = run("jobs.feature_server", "--metrics-port", port, environment=environment)
+    assert (ended.code, ended.err) == (
+        2, f"feature_server: cannot listen on {LOOPBACK}:{port} for metrics: Address already in use\n"
+    )  # fmt: skip
 
 
 def test_sigterm_ends_it_with_0_while_a_client_keeps_its_connection(server: Server) -> None:

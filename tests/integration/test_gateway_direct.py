@@ -123,6 +123,15 @@ def test_a_head_request_has_the_headers_and_no_body(caller: Caller) -> None:
     assert caller.answer()[0] == 200
 
 
+def test_a_caller_that_waits_for_leave_to_send_its_body_gets_it_at_once(caller: Caller) -> None:
+    body = json.dumps({"entities": {"user_id": ["u1"]}}).encode()
+    head = b"POST /features HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+    caller.send(head)
+    assert caller.answer(of_head=True)[0] == 100
+    caller.send(body)
+    assert caller.answer()[0] == 200
+
+
 @pytest.mark.parametrize("odd", ["u%2F1", "ü", "a b", "x" * 1_025, "", "u1/", "u1#x", "u1;x"])
 def test_an_odd_id_gets_what_the_ordinary_way_gives(gateway: GatewayProcess, odd: str) -> None:
     told = gateway.http.get(f"/features/{odd}")

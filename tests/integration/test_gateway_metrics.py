@@ -61,6 +61,15 @@ def test_every_answer_is_counted_by_route_method_and_code_with_its_duration(gate
     assert bounds[-1] == 1
 
 
+def test_failures_of_reads_are_zero_before_there_is_one(gateway: GatewayProcess) -> None:
+    found = scrape(gateway)
+    for method, route, _ in routes.READS:
+        for code in ("200", "500", "503"):
+            name = series("feature_gateway_http_requests_total", route=route, method=method, code=code)
+            assert found[name] == 0
+        assert found[series("feature_gateway_http_request_duration_seconds_count", route=route, method=method)] == 0
+
+
 def test_the_wait_for_the_feature_server_is_measured_also_when_it_fails(
     redis_client: redis.Redis, tmp_path: Path
 ) -> None:

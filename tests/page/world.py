@@ -11,7 +11,7 @@ FILM = {"film": Value(int64_val=2**62 + 1)}
 
 
 def seed_everything(client: redis.Redis) -> None:
-    """The usual plan, but `usage` is stale and `world` was never materialized; runs; the customers u1 and fresh."""
+    """The plan of `gateway_support`, but `usage` is stale and `world` never materialized; runs; `u1`, and `fresh`."""
     plan = support.plan()
     plan["feature_views"]["profile"]["features"]["monthly_fee"]["description"] = "What is paid each month."
     support.publish(client, plan)

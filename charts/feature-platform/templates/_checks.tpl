@@ -27,6 +27,15 @@
 {{- if and $v.externalRedis.tls.caSecret.name (not $v.externalRedis.tls.enabled) -}}
 {{- $wrong = append $wrong "externalRedis.tls.caSecret is set and externalRedis.tls.enabled is false; set it to true." -}}
 {{- end -}}
+{{- if and $v.postgres.exporter.enabled (not $v.postgres.enabled) -}}
+{{- $wrong = append $wrong "postgres.exporter.enabled is true and the bundled Postgres is off; an external Postgres has an exporter of its own: set postgres.exporter.enabled to false." -}}
+{{- end -}}
+{{- if and $v.redis.exporter.enabled (not $v.redis.enabled) -}}
+{{- $wrong = append $wrong "redis.exporter.enabled is true and the bundled Redis is off; an external Redis has an exporter of its own: set redis.exporter.enabled to false." -}}
+{{- end -}}
+{{- if regexMatch "['\\\\]" $v.credentials.postgres.exporter.password -}}
+{{- $wrong = append $wrong "credentials.postgres.exporter.password holds ' or \\, where postgres_exporter takes it apart and shows the rest in its log; use letters and digits." -}}
+{{- end -}}
 {{- range $store, $users := $v.credentials -}}
 {{- range $user, $credential := $users -}}
 {{- if and $credential.existingSecret $credential.password -}}
@@ -62,6 +71,20 @@
 {{- end -}}
 {{- if and .enabled .deliveredAt (not .asOf) -}}
 {{- $wrong = append $wrong "ingest.deliveredAt belongs to one export; set ingest.asOf too." -}}
+{{- end -}}
+{{- end -}}
+{{- with $v.slo -}}
+{{- if ge .latency.typical.seconds .latency.tail.seconds -}}
+{{- $wrong = append $wrong (printf "slo.latency.typical.seconds %v is not less than slo.latency.tail.seconds %v; the tail is what takes longer." .latency.typical.seconds .latency.tail.seconds) -}}
+{{- end -}}
+{{- $objectives := dict "availability" .availability.objective "latency.typical" .latency.typical.objective "latency.tail" .latency.tail.objective -}}
+{{- range $speed := list "fast" "slow" -}}
+{{- $factor := get $v.slo.burn $speed | dig "factor" 0 -}}
+{{- range $of, $objective := $objectives -}}
+{{- if ge (mulf $factor (subf 100 $objective)) 100.0 -}}
+{{- $wrong = append $wrong (printf "slo.burn.%s.factor %v times what slo.%s.objective %v leaves is more than all requests, and no alert could fire; lower the factor or raise the objective." $speed $factor $of $objective) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if $wrong -}}

@@ -42,14 +42,15 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* Labels and annotations of a pod: dict root, component, values, and optionally annotations. */}}
+{{/* Labels and annotations of a pod: dict root, component, values, and optionally annotations. Values may turn scraping off. */}}
 {{- define "platform.pod.metadata" -}}
 labels:
   {{- include "platform.selector" . | nindent 2 }}
   {{- with .values.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) (default (dict) .annotations) .values.podAnnotations }}
+{{- $scraping := include "platform.metrics.annotations" . | fromYaml -}}
+{{- with merge (dict) (default (dict) .annotations) .values.podAnnotations $scraping }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -10,6 +10,15 @@ podSelector:
       values: [{{ join ", " .components }}]
 {{- end }}
 
+{{/* Who reads metrics. */}}
+{{- define "platform.metrics.readers" -}}
+{{- with .Values.networkPolicy.metricsFrom }}
+{{- toYaml . }}
+{{- else }}
+- namespaceSelector: {}
+{{- end }}
+{{- end }}
+
 {{/* Who asks Postgres, and who asks Redis. */}}
 {{- define "platform.postgres.clients" -}}
 apply, feature-server, ingest, materialization, sample-data, test, training-set
