@@ -38,7 +38,7 @@
         summary: The Redis of {{ $name }} cannot write to its volume.
         description: >-
           Its last write, rewrite or save on disk failed. It may refuse writes, and a restart may lose what it holds.
-    {{- if and .Values.postgres.enabled .Values.postgres.exporter.enabled }}
+    {{- if .Values.postgres.exporter.enabled }}
     - alert: PostgresDown
       expr: absent(pg_up{ {{- include "platform.series" (dict "root" . "of" "postgres") -}} } == 1)
       for: {{ $alerts.postgresDown.for }}
