@@ -26,12 +26,16 @@ VALUES: Values = {
     "postgres": {"exporter": {"enabled": True}},
     "redis": {"exporter": {"enabled": True}},
     "prometheus": {"enabled": True, "scrapeInterval": "5s"},
-    "monitoring": {"serviceMonitor": {"enabled": True, "labels": {"release": "monitoring"}, "interval": "5s"}},
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "monitoring"}, "interval": "5s"},
+        "prometheusRule": {"enabled": True, "labels": {"release": "monitoring"}},
+    },
     "networkPolicy": {
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": OPERATED_NAMESPACE}}}]
     },
 }
 GATEWAYS = 2
+RULES_SECONDS = 180.0  # the kubelet hands a changed ConfigMap on within a minute or two
 AS_EXPORTER = 'REDISCLI_AUTH="$(cat)" exec redis-cli --user exporter '
 IN_POSTGRES = "exec psql -X -q -A -t -h 127.0.0.1 -d feature_platform -c 'SELECT 1' "
 
@@ -114,6 +118,20 @@ def test_the_operators_prometheus_reads_the_same_under_the_same_names(
     targets = operated.wait_until_up(jobs)
     assert sorted(target["labels"]["job"] for target in targets) == sorted([*jobs, *jobs[:1] * (GATEWAYS - 1)])
     assert {target["labels"]["namespace"] for target in targets} == {release.namespace.name}
+
+
+def test_the_operators_prometheus_evaluates_the_same_rules(
+    operated: Prometheus, bundled: Prometheus, release: Release
+) -> None:
+    def own(prometheus: Prometheus) -> set[tuple[str, str]]:
+        found = [rule for rule in prometheus.rules() if release.namespace.name in rule["query"]]
+        assert [(rule["name"], rule["lastError"]) for rule in found if rule["health"] == "err"] == []
+        return {(rule["name"], rule["query"]) for rule in found}
+
+    watchdog = f'ALERTS{{alertname="Watchdog",namespace="{release.namespace.name}"}}'
+    operated.wait_until(watchdog, "the operator's Prometheus to have the rules", seconds=RULES_SECONDS)
+    assert own(operated) == own(bundled)
+    assert len(own(operated)) > 20
 
 
 @pytest.mark.parametrize("command", ["HGETALL x", "HSET x a b", "SCAN 0", "CONFIG GET *", "ACL LIST", "SLOWLOG GET"])

@@ -19,35 +19,37 @@ from tests.e2e.sample_platform import sample_values, wait_for_sample
 from tests.e2e.toolbox import manifest
 
 RELEASE = "churn"
-VALUES = sample_values(months=1)
+VALUES = {**sample_values(months=1), "prometheus": {"enabled": True}}
 CLIENT = {f"{RELEASE}-feature-platform-feature-server-client": "true"}
 
 ALLOWED = """
-                                       gateway  metrics  service  feature-server  postgres  redis  outside  names
-gateway                                -        -        -        yes             -         yes    -        yes
-feature-server                         -        -        -        -               yes       yes    -        yes
-apply                                  -        -        -        -               yes       yes    -        yes
-materialization                        -        -        -        -               yes       yes    -        yes
-training-set                           -        -        -        -               yes       -      -        yes
-ingest                                 -        -        -        -               yes       -      -        yes
-sample-data                            -        -        -        -               yes       -      -        yes
-test                                   yes      -        yes      -               yes       -      -        yes
-postgres                               -        -        -        -               -         -      -        yes
-redis                                  -        -        -        -               -         -      -        yes
-none of the release's components       -        -        -        -               -         -      -        yes
-stranger                               yes      yes      yes      -               -         -      yes      yes
-client of the feature server           yes      yes      yes      yes             -         -      yes      yes
-gateway of another release             yes      yes      yes      -               -         -      yes      yes
-stranger in another namespace          yes      yes      yes      -               -         -      yes      yes
-client's label in another namespace    yes      yes      yes      -               -         -      yes      yes
-gateway's labels in another namespace  yes      yes      yes      -               -         -      yes      yes
+                              gateway  metrics  server-metrics  service  feature-server  postgres  redis  outside  names
+gateway                       -        -        -               -        yes             -         yes    -        yes
+feature-server                -        -        -               -        -               yes       yes    -        yes
+apply                         -        -        -               -        -               yes       yes    -        yes
+materialization               -        -        -               -        -               yes       yes    -        yes
+training-set                  -        -        -               -        -               yes       -      -        yes
+ingest                        -        -        -               -        -               yes       -      -        yes
+sample-data                   -        -        -               -        -               yes       -      -        yes
+test                          yes      -        -               yes      -               yes       -      -        yes
+postgres                      -        -        -               -        -               -         -      -        yes
+redis                         -        -        -               -        -               -         -      -        yes
+prometheus                    -        yes      yes             -        -               -         -      -        yes
+none of the components        -        -        -               -        -               -         -      -        yes
+stranger                      yes      yes      yes             yes      -               -         -      yes      yes
+client of the feature server  yes      yes      yes             yes      yes             -         -      yes      yes
+gateway of another release    yes      yes      yes             yes      -               -         -      yes      yes
+stranger elsewhere            yes      yes      yes             yes      -               -         -      yes      yes
+client's label elsewhere      yes      yes      yes             yes      -               -         -      yes      yes
+gateway's labels elsewhere    yes      yes      yes             yes      -               -         -      yes      yes
 """.strip("\n")
-"""`service`: the gateways' Service; `outside`: a pod elsewhere, as one on the internet would be; `names`: DNS."""
+"""`metrics`: a gateway's; `service`: the gateways' Service; `outside`: a pod elsewhere, as one on the
+internet would be; `names`: DNS."""
 COMPONENTS = (
     "gateway", "feature-server", "apply", "materialization", "training-set", "ingest", "sample-data", "test",
-    "postgres", "redis",
+    "postgres", "redis", "prometheus",
 )  # fmt: skip
-SERVED = ("gateway", "feature-server", "postgres", "redis")
+SERVED = ("gateway", "feature-server", "postgres", "redis", "prometheus")
 
 ROW = {
     "user_id": ["written-by-a-client"], "as_of": ["2024-01-31T00:00:00Z"], "created_at": ["2024-02-01T00:00:00Z"],
@@ -97,13 +99,13 @@ def listed(release: Release, elsewhere: Namespace) -> dict[str, Probe]:
     here, instance = release.namespace, "app.kubernetes.io/instance"
     return {
         **{component: Probe(here, labels(component), hidden=component in SERVED) for component in COMPONENTS},
-        "none of the release's components": Probe(here, labels("another")),
+        "none of the components": Probe(here, labels("another")),
         "stranger": Probe(here, {}),
         "client of the feature server": Probe(here, CLIENT),
         "gateway of another release": Probe(here, {**labels("gateway"), instance: "another"}),
-        "stranger in another namespace": Probe(elsewhere, {}),
-        "client's label in another namespace": Probe(elsewhere, CLIENT),
-        "gateway's labels in another namespace": Probe(elsewhere, labels("gateway")),
+        "stranger elsewhere": Probe(elsewhere, {}),
+        "client's label elsewhere": Probe(elsewhere, CLIENT),
+        "gateway's labels elsewhere": Probe(elsewhere, labels("gateway")),
     }
 
 
@@ -121,6 +123,7 @@ def targets(release: Release, outside: str) -> dict[str, str]:
     return {
         "gateway": f"{gateway}:8000",
         "metrics": f"{gateway}:9090",
+        "server-metrics": f"{address(release, 'feature-server')}:9090",
         "service": f"{service['clusterIP']}:{service['ports'][0]['port']}",
         "feature-server": f"{address(release, 'feature-server')}:6566",
         "postgres": f"{address(release, 'postgres')}:5432",
