@@ -121,6 +121,10 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
      "ingest has both schedule and asOf; on a schedule every export in the volume is taken: leave asOf out."),
     (nested("ingest", {"enabled": True, "existingClaim": "exports", "deliveredAt": "2024-02-01"}),
      "ingest.deliveredAt belongs to one export; set ingest.asOf too."),
+    (nested("slo.latency.typical.seconds", 0.05),
+     "slo.latency.typical.seconds 0.05 is not less than slo.latency.tail.seconds 0.05; the tail is what takes longer."),
+    (nested("slo.availability.objective", 93),
+     "slo.burn.fast.factor 14.4 times what slo.availability.objective 93 leaves is more than all requests"),
 ]  # fmt: skip
 
 

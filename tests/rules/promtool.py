@@ -44,7 +44,7 @@ def _command(folder: Path) -> list[str]:
         raise Missing(f"{program} is missing; name another promtool in PROMTOOL, or none to look for it")
     if program or shutil.which("promtool"):
         return [program or "promtool"]
-    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:
         raise Missing(LACKING)
     mount = f"{folder}:/rules:ro"
     options = ("--rm", "--network=none", f"--volume={mount}", "--workdir=/rules", "--entrypoint=sh")
