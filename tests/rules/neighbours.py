@@ -29,7 +29,8 @@ def _series(name: str, namespace: str) -> list[dict[str, str]]:
         f'kube_namespace_created{{namespace="{namespace}", job="kube-state-metrics"}}',
         f'kube_cronjob_info{{namespace="{namespace}", cronjob="{name}-materialization", job="kube-state-metrics"}}',
     ]
-    counted = [
+    growing = [
+        f'feature_materialization_last_success_timestamp_seconds{{{of("gateway")}, feature_view="usage"}}',
         f'feature_gateway_http_requests_total{{{of("gateway")}, {read}, code="200"}}',
         f"{duration}_count{{{of('gateway')}, {read}}}",
         f'{duration}_bucket{{{of("gateway")}, {read}, le="0.01"}}',
@@ -37,5 +38,5 @@ def _series(name: str, namespace: str) -> list[dict[str, str]]:
         f'feature_gateway_feature_values_total{{{of("gateway")}, feature_view="usage", status="PRESENT"}}',
     ]
     return [{"series": one, "values": "1x1200"} for one in always] + [
-        {"series": one, "values": "0+1000000x1200"} for one in counted
+        {"series": one, "values": "0+1000000x1200"} for one in growing
     ]

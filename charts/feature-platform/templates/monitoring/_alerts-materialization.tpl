@@ -13,13 +13,18 @@
         summary: The last materialization of {{ $name }} failed.
         description: >-
           It ended with exit code {{ `{{ $value }}` }}, and none has succeeded since. The features that were there are served on.
+    # A gateway that came up on an emptied Redis has no plan, and therefore no views to tell of.
     - alert: MaterializationNeverSucceeded
-      expr: count(max by (feature_view) (feature_materialization_last_success_timestamp_seconds{ {{- $gateway -}} }) == 0) > 0
+      expr: |-
+        count(max by (feature_view) (feature_materialization_last_success_timestamp_seconds{ {{- $gateway -}} }) == 0) > 0
+        or
+        0 * count(up{ {{- $gateway -}} } == 1) unless count(feature_materialization_last_success_timestamp_seconds{ {{- $gateway -}} })
       for: {{ $alerts.materializationNeverSucceeded.for }}
       {{- include "platform.alert" (dict "root" . "alert" "MaterializationNeverSucceeded" "severity" "warning") | nindent 6 }}
         summary: {{ $name }} has feature views without features.
         description: >-
-          Feature views that the online store holds no materialization of: {{ `{{ $value }}` }}. What asks for them is answered with 503.
+          {{ `{{ if $value }}Feature views that the online store holds no materialization of: {{ $value }}.{{ else }}The gateways have found no serving plan.{{ end }}` }}
+          What asks for them is answered with 503.
     - alert: MaterializationLate
       expr: time() - min(max by (feature_view) (feature_materialization_last_success_timestamp_seconds{ {{- $gateway -}} }) > 0) > {{ include "platform.seconds" $alerts.materializationLate.after }}
       for: 1m
