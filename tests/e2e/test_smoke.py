@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.sample import generate, write_export
+from tests.e2e import answers
 from tests.e2e.namespace import Namespace, is_ready, outcome, restarts
 from tests.e2e.objects import Object
 from tests.e2e.release import Release
@@ -31,7 +32,6 @@ from tests.e2e.toolbox import Toolbox, toolbox
 MONTHS = 3
 NEWEST = "2024-03-31T00:00:00"
 INSTALL_SECONDS = 240
-BATCH = 100
 ASKED_ONE_BY_ONE = 150
 EXPORTS = "exports"
 BROKEN_MONTH = "2024-04-30"
@@ -124,12 +124,7 @@ def test_every_customer_is_served_through_the_ingress_as_postgres_has_them(
     users = sorted(right)
     assert len(users) > 6000
     assert len(right[GOLDEN]) == 14
-    served: dict[str, dict[str, Any]] = {}
-    for start in range(0, len(users), BATCH):
-        answer = gateway.post("/features", json={"entities": {"user_id": users[start : start + BATCH]}})
-        assert answer.status_code == 200, answer.text
-        served |= {row["user_id"]: row["features"] for row in answer.json()["results"]}
-    assert served == right
+    assert answers.served(gateway, users) == right
 
 
 def test_customers_asked_for_one_by_one_are_the_same(gateway: httpx.Client, right: dict[str, dict[str, Any]]) -> None:
