@@ -36,7 +36,8 @@ def gateway(redis_client: redis.Redis, tmp_path: Path) -> Iterator[GatewayProces
 
 def counted(gateway: GatewayProcess) -> dict[str, int]:
     """Reads of one customer, by status, as the gateway's own metrics have them."""
-    return {code: int(count) for code, count in re.findall(REQUESTS, httpx.get(f"{gateway.metrics_url}/metrics").text)}
+    found = re.findall(REQUESTS, httpx.get(f"{gateway.metrics_url}/metrics").text)
+    return {code: int(count) for code, count in found if int(count)}
 
 
 def by_code(tally: Tally) -> dict[str, int]:

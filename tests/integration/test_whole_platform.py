@@ -25,7 +25,6 @@ from tests.process_support import wait_for
 
 GOLDEN = "7590-VHVEG"
 STRANGER = "0000-NOBODY"
-STATUS, PLAN = f"feature-platform:{PROJECT}:status".encode(), f"feature-platform:{PROJECT}:plan".encode()
 FEATURES = {name for features in TABLES.values() for name in features}
 EXPORTS_OF_VIEWS = ("subscriptions", "usage_agg_30d", "payments_agg_90d", "support_agg_90d")
 
@@ -118,7 +117,7 @@ def in_batches(users: list[str], size: int = 1000) -> Iterator[list[str]]:
 
 def hashes(client: BytesRedis) -> dict[bytes, dict[bytes, bytes]]:
     """All entity hashes."""
-    keys = [key for key in client.scan_iter(count=1000) if key not in (STATUS, PLAN)]
+    keys = [key for key in client.scan_iter(count=1000) if not key.startswith(b"feature-platform:")]
     pipeline = client.pipeline(transaction=False)
     for key in keys:
         pipeline.hgetall(key)
