@@ -59,7 +59,8 @@ class _Load:
         self._waiting: deque[tuple[int, float]] = deque()
 
     async def run(self, per_second: int, count: int) -> Tally:
-        opened = await asyncio.gather(*(self._connect() for _ in range(CONNECTIONS)))
+        first = await self._connect()  # where nobody answers, it is said once
+        opened = [first, *await asyncio.gather(*(self._connect() for _ in range(CONNECTIONS - 1)))]
         self.total.started_at, self._started = time.time(), perf_counter()
         slots = [asyncio.create_task(self._keep(connection)) for connection in opened]
         watch = asyncio.create_task(self._watch())
