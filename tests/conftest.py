@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,6 +18,9 @@ from jobs.migrations import migrate_ledger, migrate_repository
 from tests.databases import clone
 from tests.offline import OfflineStore
 from tests.redis_kinds import RedisChild, StartRedis
+
+if TYPE_CHECKING:
+    from tests.gateway_support import GatewayProcess
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = "streamflow"
@@ -153,3 +157,14 @@ def redis_client(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> 
     client.flushall()
     yield client
     client.close()
+
+
+@pytest.fixture
+def gateway(redis_client: redis.Redis, tmp_path: Path) -> Iterator["GatewayProcess"]:
+    """A gateway that is ready, over the entities of `gateway_support`."""
+    from tests import gateway_support as support  # brings Feast, which most tests do without
+
+    support.seed(redis_client)
+    with support.gateway_process(tmp_path / "log") as started:
+        started.wait_ready()
+        yield started

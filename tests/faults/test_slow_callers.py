@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,6 @@ PATIENCE = 30.0
 MANY = {"entities": {"user_id": ["u1"] * 1_000}}
 MEGABYTE = 1_000_000
 U1 = b"GET /features/u1 HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@pytest.fixture
-def gateway(redis_client: redis.Redis, tmp_path: Path) -> Iterator[GatewayProcess]:
-    support.seed(redis_client)
-    with support.gateway_process(tmp_path / "log") as started:
-        started.wait_ready()
-        yield started
 
 
 def test_two_hundred_slow_callers_are_let_go_and_no_other_request_fails(gateway: GatewayProcess) -> None:

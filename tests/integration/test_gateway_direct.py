@@ -18,14 +18,6 @@ from tests.gateway_support import GatewayProcess
 U1 = b"GET /features/u1 HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.fixture
-def gateway(redis_client: redis.Redis, tmp_path: Path) -> Iterator[GatewayProcess]:
-    support.seed(redis_client)
-    with support.gateway_process(tmp_path / "log") as started:
-        started.wait_ready()
-        yield started
-
-
 class Caller:
     """A connection that sends bytes and reads answers as they come."""
 

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,14 +20,6 @@ from tests.gateway_support import NOW, GatewayProcess
 
 DAY = timedelta(days=1)
 Series = tuple[str, frozenset[tuple[str, str]]]
-
-
-@pytest.fixture
-def gateway(redis_client: redis.Redis, tmp_path: Path) -> Iterator[GatewayProcess]:
-    support.seed(redis_client)
-    with support.gateway_process(tmp_path / "log") as started:
-        started.wait_ready()
-        yield started
 
 
 def scrape(gateway: GatewayProcess) -> dict[Series, float]:

@@ -24,14 +24,6 @@ from tests.gateway_support import DAY, NOW, GatewayProcess, refused
 
 
 @pytest.fixture
-def gateway(redis_client: redis.Redis, tmp_path: Path) -> Iterator[GatewayProcess]:
-    support.seed(redis_client)
-    with support.gateway_process(tmp_path / "log") as started:
-        started.wait_ready()
-        yield started
-
-
-@pytest.fixture
 def own_redis(tmp_path_factory: pytest.TempPathFactory, servers_folder: Path) -> Iterator[RedisServer]:
     """A Redis that a test may stop."""
     server = RedisServer(servers_folder / tmp_path_factory.mktemp("redis").name)

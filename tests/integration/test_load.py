@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,14 +23,6 @@ from tests.gateway_support import GatewayProcess
 from tests.integration.test_gateway_process import hashes
 
 REQUESTS = r'requests_total\{code="(\d+)",method="GET",route="/features/\{id\}"\} (\d+)\.0'
-
-
-@pytest.fixture
-def gateway(redis_client: redis.Redis, tmp_path: Path) -> Iterator[GatewayProcess]:
-    support.seed(redis_client)
-    with support.gateway_process(tmp_path / "log") as started:
-        started.wait_ready()
-        yield started
 
 
 def counted(gateway: GatewayProcess) -> dict[str, int]:
