@@ -20,6 +20,7 @@ CLIENT_CLOSED_REQUEST = 499
 """The code that a caller who went away is counted as; nothing is sent."""
 METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"}
 EXPECTED_CODES = (200, 500, 503)
+"""What a call that reads features is to be answered with, and what its failures are."""
 Count = list[int]
 """One integer that is counted up in place."""
 

@@ -1,5 +1,6 @@
 """Programs that the tests run, and the two ways in which a step of theirs goes wrong."""
 
+import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,3 +35,14 @@ def run(
 def shown(command: tuple[str | Path, ...]) -> str:
     """The command on one line; a script that is given as an argument is cut short."""
     return " ".join(str(part) if len(str(part)) < 200 else f"{str(part)[:60]!r}..." for part in command)
+
+
+def blocks(text: str, language: str = "sh") -> list[str]:
+    """The fenced blocks of a language in a Markdown text, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def run_block(block: str, environment: Mapping[str, str], folder: Path) -> str:
+    """Run the lines of a block in a shell that ends at the first failure; what they print. Raises CommandError."""
+    script = ("bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail", "-c", block)
+    return run(*script, environment=environment, folder=folder).decode()

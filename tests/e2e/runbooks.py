@@ -4,7 +4,7 @@ import re
 
 from tests.conftest import REPOSITORY
 from tests.e2e.cluster import Cluster
-from tests.e2e.commands import run
+from tests.e2e.commands import blocks, run_block
 
 FOLDER = REPOSITORY / "charts" / "feature-platform" / "runbooks"
 NAMESPACE, RELEASE = "feature-platform", "features"
@@ -15,12 +15,10 @@ def mitigation(alert: str, containing: str = "") -> str:
     """The one block of commands under `Mitigation` that holds this text."""
     text = (FOLDER / f"{alert}.md").read_text()
     (section,) = re.findall(r"^## Mitigation\n(.*?)^## ", text, flags=re.DOTALL | re.MULTILINE)
-    blocks: list[str] = re.findall(r"^```sh\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
-    (found,) = [block for block in blocks if containing in block]
+    (found,) = [block for block in blocks(section) if containing in block]
     return found
 
 
 def follow(cluster: Cluster, block: str) -> str:
     """Run a block in a shell on the cluster; what it prints. Raises CommandError."""
-    script = ("bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail", "-c", block)
-    return run(*script, environment=cluster.environment, folder=REPOSITORY).decode()
+    return run_block(block, cluster.environment, REPOSITORY)

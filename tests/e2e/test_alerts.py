@@ -16,11 +16,10 @@ from feature_repo.sample import generate, write_export
 from tests.e2e import runbooks
 from tests.e2e.cluster import REPOSITORY, Cluster
 from tests.e2e.namespace import Namespace, outcome
-from tests.e2e.objects import Object
 from tests.e2e.prometheus import Prometheus, reached
 from tests.e2e.release import MODEST, Release, Values
 from tests.e2e.sample_platform import GOLDEN, materialize, wait_for_sample
-from tests.e2e.toolbox import toolbox
+from tests.e2e.toolbox import claim, toolbox
 
 VALUES: tuple[Values, ...] = (
     MODEST,
@@ -136,22 +135,13 @@ def ingest_newest_month(release: Release, folder: Path) -> None:
     month = (datetime.now(UTC).replace(day=1) - timedelta(days=1)).date()
     (export,) = generate(months=1, start=month)
     namespace = release.namespace
-    namespace.objects.create(claim())
+    namespace.objects.create(claim(EXPORTS))
     with toolbox(namespace, "writer", volumes={EXPORTS: "/exports"}) as writer:
         writer.put(write_export(export, folder), "/exports")
     ingest = {"enabled": True, "existingClaim": EXPORTS, "path": export.folder, "asOf": f"{month}"}
     release.upgrade(*VALUES, {"ingest": ingest})
     (job,) = namespace.of_component("Job", "ingest")
     namespace.job_succeeds(job["metadata"]["name"])
-
-
-def claim() -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": EXPORTS},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "100Mi"}}},
-    }
 
 
 def test_a_materialization_that_failed_until_another_succeeds(release: Release, prometheus: Prometheus) -> None:

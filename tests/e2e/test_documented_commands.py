@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 from tests.e2e.cluster import OUTPUT, Cluster
-from tests.e2e.commands import run
+from tests.e2e.commands import blocks, run, run_block
 from tests.e2e.sample_platform import GOLDEN
 from tests.process_support import wait_for
 
@@ -22,14 +22,12 @@ EVERYTHING = "all,pvc,secret,ingress,networkpolicy,configmap,poddisruptionbudget
 Shell = Callable[[str], str]
 
 
-def blocks(document: str, language: str = "sh") -> list[str]:
-    """The fenced blocks of a language, in their order."""
-    text = (REPOSITORY / document).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+def blocks_of(document: str, language: str = "sh") -> list[str]:
+    return blocks((REPOSITORY / document).read_text(), language)
 
 
 def only_block(document: str, part: str) -> str:
-    (block,) = [block for block in blocks(document) if part in block]
+    (block,) = [block for block in blocks_of(document) if part in block]
     return block
 
 
@@ -40,12 +38,11 @@ def shell(cluster: Cluster) -> Iterator[Shell]:
         **cluster.environment, "CLUSTER": cluster.name, "KIND_CONFIG": str(OUTPUT / f"{cluster.name}.kind.yaml"),
     }  # fmt: skip
 
-    def run_block(block: str) -> str:
+    def as_it_stands(block: str) -> str:
         here = block.replace("localhost:8080", cluster.ingress_url.removeprefix("http://"))
-        script = ("bash", "-o", "errexit", "-o", "nounset", "-o", "pipefail", "-c", here)
-        return run(*script, environment=environment, folder=REPOSITORY).decode()
+        return run_block(here, environment, REPOSITORY)
 
-    yield run_block
+    yield as_it_stands
     cluster.run("kubectl", "delete", "namespace", NAMESPACE, "--wait", "--timeout=120s")
     cluster.run("kubectl", "apply", "--filename", REPOSITORY / "k8s" / "namespace.yaml")
 
@@ -60,7 +57,7 @@ def test_the_first_page_leads_from_an_empty_machine_to_a_feature(shell: Shell) -
 def test_the_charts_commands_work_one_after_the_other_and_the_last_leaves_nothing(
     shell: Shell, cluster: Cluster
 ) -> None:
-    printed = [shell(block) for block in blocks(CHART_README)]
+    printed = [shell(block) for block in blocks_of(CHART_README)]
     told = "\n".join(printed)
     for promised in (
         r"Phase:\s+Succeeded",
@@ -79,14 +76,14 @@ def left_in_namespace(cluster: Cluster) -> list[str]:
 
 
 def test_the_ground_of_the_chart_comes_up_and_holds_a_release(shell: Shell) -> None:
-    (block,) = blocks(K8S_README)
+    (block,) = blocks_of(K8S_README)
     assert "STATUS: deployed" in shell(block)
 
 
 def test_an_image_with_features_of_ones_own_is_built_from_the_dockerfile_that_is_shown(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    (dockerfile,) = blocks(K8S_README, "dockerfile")
+    (dockerfile,) = blocks_of(K8S_README, "dockerfile")
     (tmp_path / "Dockerfile").write_text(dockerfile)
     shutil.copytree(REPOSITORY / "feature_repo", tmp_path / "feature_repo")
     (tmp_path / "feature_repo" / "own.py").write_text("")

@@ -27,7 +27,7 @@ from tests.e2e.sample_platform import (
     wait_for_sample,
     wait_until_served,
 )
-from tests.e2e.toolbox import Toolbox, toolbox
+from tests.e2e.toolbox import Toolbox, claim, toolbox
 
 MONTHS = 3
 NEWEST = "2024-03-31T00:00:00"
@@ -215,15 +215,6 @@ def training_set(reader: Toolbox, folder: str) -> tuple[dict[str, Any], list[dic
     rows: list[dict[str, Any]] = pq.read_table(io.BytesIO(parquet)).to_pylist()
     assert manifest["rows"] == len(rows) > 0
     return manifest, rows
-
-
-def claim(name: str) -> Object:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name},
-        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "100Mi"}}},
-    }
 
 
 def broken_month(folder: Path) -> Path:

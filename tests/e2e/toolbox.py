@@ -85,3 +85,13 @@ def manifest(name: str, image: str, labels: Mapping[str, str], volumes: Mapping[
             "volumes": [{"name": "tmp", "emptyDir": {}}, *claims],
         },
     }  # fmt: skip
+
+
+def claim(name: str) -> Object:
+    """A small volume, to be mounted in a toolbox and elsewhere."""
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": name},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "100Mi"}}},
+    }
