@@ -101,7 +101,7 @@ chart-docs: $(INSTALLED) ## write the chart's values.schema.json, the values in 
 lock: $(INSTALLED) ## resolve the dependencies of pyproject.toml again into the hash-locked requirements files
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-emit-package feature-platform --upgrade --quiet -o requirements-dev.txt
-	@$(BIN)/uv pip compile pyproject.toml --extra tracing --universal --python-version 3.11 --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --extra ray --extra tracing --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --constraint requirements-dev.txt --quiet -o requirements.txt
 
 clean: ## remove what the other verbs made

@@ -1,0 +1,99 @@
+"""Queries whose answer streams as Arrow, by ADBC's Postgres driver: binary COPY underneath, no Python object per value.
+
+The driver's low-level interface: its DBAPI one imports pandas, which takes longer than many a query.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import adbc_driver_manager
+import adbc_driver_postgresql
+import pyarrow as pa
+from psycopg import sql
+
+from jobs.errors import JobError, UsageError
+
+BATCH_BYTES = 1 << 20
+"""About so many bytes of the answer are one batch."""
+# What Postgres says of a table, column or function that is not there, or not of a type that the query can use.
+_MISFITS = frozenset({"42P01", "42703", "42883", "42804", "42601"})
+
+
+class ArrowSession:
+    """A read-only transaction in UTC that answers queries as Arrow. Not for several threads, but for `cancel`."""
+
+    def __init__(self, connection: adbc_driver_manager.AdbcConnection) -> None:
+        self._connection = connection
+        self._statement: adbc_driver_manager.AdbcStatement | None = None
+
+    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
+        """The rows of `query`, which holds its values as literals, as they arrive: BATCH_BYTES at a time.
+
+        Raises UsageError for a query that does not fit the tables, JobError when Postgres fails.
+        """
+        with adbc_driver_manager.AdbcStatement(self._connection) as statement:
+            statement.set_options(**{"adbc.postgresql.batch_size_hint_bytes": str(BATCH_BYTES)})
+            statement.set_sql_query(query)
+            self._statement = statement
+            try:
+                with _told():
+                    stream, _ = statement.execute_query()
+                    reader = pa.RecordBatchReader.from_stream(stream)
+                while (batch := _next(reader)) is not None:
+                    yield batch
+            finally:
+                self._statement = None
+
+    def cancel(self) -> None:
+        """End the running query, which raises JobError in its thread."""
+        if self._statement is not None:
+            self._statement.cancel()
+
+    def execute(self, command: str) -> None:
+        """Run a command without an answer."""
+        with _told(), adbc_driver_manager.AdbcStatement(self._connection) as statement:
+            statement.set_sql_query(command)
+            statement.execute_update()
+
+
+@contextmanager
+def arrow_session(conninfo: str, snapshot_id: str | None = None) -> Iterator[ArrowSession]:
+    """A session at libpq's connection string `conninfo` (not empty), which stands over the environment's PG variables.
+
+    It reads the snapshot that another session's pg_export_snapshot() named `snapshot_id`, if that is given.
+    """
+    with ExitStack() as opened:
+        with _told():
+            database = opened.enter_context(adbc_driver_postgresql.connect(conninfo))
+            connection = opened.enter_context(adbc_driver_manager.AdbcConnection(database))
+            connection.set_autocommit(False)
+        session = ArrowSession(connection)
+        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if snapshot_id is not None:
+            session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)).as_string(None))
+        session.execute("SET LOCAL TIME ZONE 'UTC'")
+        yield session
+
+
+def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    with _told(), suppress(StopIteration):
+        return reader.read_next_batch()
+    return None
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """ADBC's errors as ours: the first line alone, for what follows repeats the query."""
+    try:
+        yield
+    except adbc_driver_manager.Error as error:
+        kind = UsageError if error.sqlstate in _MISFITS else JobError
+        raise kind(f"Postgres said: {_sentence(str(error))}") from error
+    except (pa.ArrowException, OSError) as error:  # what fails in the middle of a stream comes by Arrow
+        raise JobError(f"Postgres said: {_sentence(str(error))}") from error
+
+
+def _sentence(text: str) -> str:
+    line = text.splitlines()[0] if text else "nothing"
+    reason = line.rpartition("ERROR:")[2].rpartition("[libpq]")[2]
+    return " ".join(reason.split())
