@@ -4,7 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from jobs import applied, logins, migrations, registry, roles
+from jobs import applied, logins, migrations, registry, resolved, roles
 from jobs.flags import add_lock_wait, job_parser
 from jobs.lock import writer_lock
 from jobs.online import store as online_store
@@ -43,6 +43,7 @@ def _apply(arguments: argparse.Namespace, run: Run) -> str:
         lock.check()
         publication = publish_plan(client, settings.project, plan, read_status(client, settings.project))
         lock.check()
+        resolved.note(run.connection, settings.project, definitions)
         applied.note(run.connection, settings.project, applied.fingerprint(settings.repo))
     run.details |= {"migrations": migrated, "plan": plan.version, "publication": publication}
     waits = " for a materialization that fills its new features" if publication is Publication.WAITING else ""

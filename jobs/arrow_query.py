@@ -3,7 +3,7 @@
 The driver's low-level interface: its DBAPI one imports pandas, which takes longer than many a query.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
 import adbc_driver_manager
@@ -26,7 +26,7 @@ class ArrowSession:
         self._connection = connection
         self._statement: adbc_driver_manager.AdbcStatement | None = None
 
-    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
+    def batches(self, query: str) -> Generator[pa.RecordBatch, None, None]:
         """The rows of `query`, which holds its values as literals, as they arrive: BATCH_BYTES at a time.
 
         Raises UsageError for a query that does not fit the tables, JobError when Postgres fails.

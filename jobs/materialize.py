@@ -4,27 +4,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import psycopg
 
-from jobs import feast_store, postgres
-from jobs.definitions import SnapshotView, resolve
+from jobs import postgres
+from jobs.definitions import SnapshotView
 from jobs.errors import JobError, UsageError
 from jobs.flags import add_lock_wait, job_parser
 from jobs.instants import isoformat, parse_instant, utc_now
 from jobs.lock import writer_lock
 from jobs.online import current_rows, run_history
 from jobs.online import store as online_store
-from jobs.online.materializer import Materializer, ViewResult
+from jobs.online.local_engine import LocalEngine
+from jobs.online.materializer import Materializer, ViewResult, details_of
 from jobs.online.retirement import purge_retired, retired_features
 from jobs.online.serving_plan import Publication, build_plan, publish_plan
 from jobs.online.status import ViewStatus, read_status, write_status
+from jobs.registry_reader import RegistryReader
 from jobs.runner import Run, run_job
 from jobs.settings import load_settings
-
-if TYPE_CHECKING:
-    from feast import FeatureStore
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,6 +41,12 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         metavar="NAME",
         help="materialize this view only; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--verify",
+        choices=["sample", "full"],
+        default="sample",
+        help="where nothing is new: compare a count and a sample with the offline store, or all (default: sample)",
     )
     add_lock_wait(parser)
     return parser
@@ -63,22 +67,23 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
         # One snapshot of the offline store for all views, whatever is ingested meanwhile.
         snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         snapshot.read_only = True
-        feast_store.import_feast_unchecked()
-        store = feast_store.open_store(settings)
-        definitions = resolve(store)
+        registry = RegistryReader(run.connection, settings)
+        definitions = registry.definitions
         views = _selected(definitions.views, arguments.feature_view)
         as_of = asked or _newest(snapshot, views, started_at)
         status = read_status(client, settings.project)
         _check_watermarks(views, status, as_of, rollback=arguments.rollback)
         run.log("materializing", as_of=isoformat(as_of), feature_views=[view.name for view in views])
-        results = Materializer(client, snapshot, settings.project, lock, run).materialize(views, as_of)
+        materializer = Materializer(client, snapshot, settings.project, lock, run, LocalEngine(settings, lock))
+        outcome = materializer.materialize(views, as_of, status, verify_all=arguments.verify == "full")
+        results = outcome.views
         lock.check()
         status = purge_retired(client, definitions, status, lock)
-        finished = _finished_status(views, results, status, as_of, started_at)
-        _record_in_registry(store, views, results, status, as_of)
+        finished = _finished_status(views, results, status, as_of, started_at, run.run_id)
+        registry.record_materialization(_news(views, results, status, as_of), as_of)
         write_status(client, settings.project, finished)
         publication = publish_plan(client, settings.project, build_plan(definitions), {**status, **finished})
-    run.details |= _details(as_of, results, publication)
+    run.details |= {"as_of": isoformat(as_of), "publication": publication, **details_of(outcome)}
     return _summary(as_of, results, publication, (utc_now() - started_at).total_seconds())
 
 
@@ -126,6 +131,7 @@ def _finished_status(
     status: dict[str, ViewStatus],
     as_of: datetime,
     started_at: datetime,
+    run_id: int,
 ) -> dict[str, ViewStatus]:
     return {
         view.name: ViewStatus(
@@ -136,6 +142,7 @@ def _finished_status(
             features=view.feature_types,
             retired=retired_features(view.feature_types, status.get(view.name)),
             previous_rows=_previous_rows(status.get(view.name), as_of),
+            run_id=run_id,
         )
         for view in views
     }
@@ -148,34 +155,15 @@ def _previous_rows(before: ViewStatus | None, as_of: datetime) -> int | None:
     return before.previous_rows if before.watermark == as_of else before.rows
 
 
-def _record_in_registry(
-    store: "FeatureStore",
-    views: Sequence[SnapshotView],
-    results: dict[str, ViewResult],
-    status: dict[str, ViewStatus],
-    as_of: datetime,
-) -> None:
-    # A repeat that changed nothing is no news: Feast keeps every interval for ever.
-    for view in views:
-        before = status.get(view.name)
-        if before is None or before.watermark != as_of or results[view.name].changed:
-            feature_view = store.registry.get_feature_view(view.name, store.project)
-            start = as_of - view.ttl if view.ttl is not None else datetime.fromtimestamp(0, as_of.tzinfo)
-            store.registry.apply_materialization(feature_view, store.project, start, as_of)
-
-
-def _details(as_of: datetime, results: dict[str, ViewResult], publication: Publication) -> dict[str, object]:
-    return {
-        "as_of": isoformat(as_of),
-        "publication": publication,
-        "feature_views": {
-            name: {
-                "rows": result.rows, "written": result.written,
-                "removed": result.removed, "digest": f"{result.digest:016x}",
-            }
-            for name, result in results.items()
-        },
-    }  # fmt: skip
+def _news(
+    views: Sequence[SnapshotView], results: dict[str, ViewResult], status: dict[str, ViewStatus], as_of: datetime
+) -> list[SnapshotView]:
+    """The views of which Feast's registry should learn: it keeps every interval for ever, also of a repeat."""
+    return [
+        view
+        for view in views
+        if view.name not in status or status[view.name].watermark != as_of or results[view.name].changed
+    ]
 
 
 def _summary(as_of: datetime, results: dict[str, ViewResult], publication: Publication, seconds: float) -> str:

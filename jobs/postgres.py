@@ -6,6 +6,7 @@ User and password may be mounted files, which `export_credentials` turns into PG
 import os
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from jobs.errors import JobError, UsageError
 from jobs.settings import PREFIX, folder_named_by, read_secret
@@ -35,6 +36,24 @@ def export_credentials() -> None:
             os.environ[variable] = value
 
 
+def conninfo(application_name: str, options: str = "") -> str:
+    """libpq's connection string of such a session; `options` are further ones of the server's command line.
+
+    Raises UsageError when a needed setting is missing.
+    """
+    missing = [name for name in REQUIRED if not os.environ.get(name)]
+    if missing:
+        raise UsageError(
+            f"{', '.join(missing)} not set; Postgres is named by libpq's variables PGHOST, PGDATABASE, PGUSER"
+        )
+    return make_conninfo(
+        KEEPALIVES,
+        application_name=f"feature-platform {application_name}",
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        options=f"-c TimeZone=UTC -c search_path=offline {options}".strip(),
+    )
+
+
 def connect(
     application_name: str, *, autocommit: bool = False, user: str | None = None, password: str | None = None
 ) -> psycopg.Connection:
@@ -43,21 +62,8 @@ def connect(
     As the environment's user, unless `user` and `password` are given.
     Raises UsageError when a needed setting is missing and JobError when the server cannot be reached.
     """
-    missing = [name for name in REQUIRED if not os.environ.get(name)]
-    if missing:
-        raise UsageError(
-            f"{', '.join(missing)} not set; Postgres is named by libpq's variables PGHOST, PGDATABASE, PGUSER"
-        )
     try:
-        return psycopg.connect(
-            KEEPALIVES,
-            application_name=f"feature-platform {application_name}",
-            autocommit=autocommit,
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            options="-c TimeZone=UTC -c search_path=offline",
-            user=user,
-            password=password,
-        )
+        return psycopg.connect(conninfo(application_name), autocommit=autocommit, user=user, password=password)
     except psycopg.OperationalError as error:
         where = f"{os.environ['PGHOST']}:{os.environ.get('PGPORT', '5432')}/{os.environ['PGDATABASE']}"
         raise JobError(f"Postgres at {where} cannot be reached: {_reason(error)}") from error

@@ -23,6 +23,10 @@ class Progress:
         self._bar = tqdm(total=total, unit=f" {unit}", desc=description, disable=not terminal, leave=False)
         self._terminal = terminal
 
+    def expect(self, total: int) -> None:
+        """It is known by now that there will be about `total`."""
+        self._total = self._bar.total = total
+
     def advance(self, count: int) -> None:
         """`count` more are done."""
         self._done += count

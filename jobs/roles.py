@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psycopg
 from psycopg import sql
 
-from jobs import applied
+from jobs import applied, resolved
 from jobs.errors import UsageError
 from jobs.migrations import SCHEMAS
 
@@ -47,7 +47,12 @@ NEEDS = {
     "ingest": Needs(
         select=("offline",), insert=("offline",), ledger=(*FINDS_RUNS, "job", "details"), temporary_tables=True
     ),
-    "materialize": Needs(select=("offline", "registry"), update=FEAST_NOTES_MATERIALIZATION, ledger=FINDS_RUNS),
+    # It looks for what the run before left, which a repeat need not read again.
+    "materialize": Needs(
+        select=("offline", "registry"),
+        update={**FEAST_NOTES_MATERIALIZATION, resolved.TABLE: ("registry_digest",)},
+        ledger=(*FINDS_RUNS, "job", "details"),
+    ),
     "training_set": Needs(select=("offline", "registry"), ledger=FINDS_RUNS),
     "feature_server": Needs(select=("registry",)),
 }
@@ -129,7 +134,8 @@ def _grants(connection: psycopg.Connection) -> Iterator[sql.Composed]:
             if _exists(connection, table):  # a repository may keep Feast's registry elsewhere
                 yield _column_grant("UPDATE", columns, table, role)
         yield sql.SQL("GRANT USAGE ON SCHEMA ledger TO {}").format(role)
-        yield sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(*applied.TABLE.split(".")), role)
+        for table in (applied.TABLE, resolved.TABLE):
+            yield sql.SQL("GRANT SELECT ON {} TO {}").format(sql.Identifier(*table.split(".")), role)
         if needs.ledger is not None:
             for privilege, columns in (("SELECT", needs.ledger), ("INSERT", BEGINS_RUN), ("UPDATE", ENDS_RUN)):
                 yield _column_grant(privilege, columns, "ledger.runs", role)

@@ -90,6 +90,6 @@ def dump(client: BytesRedis) -> dict[bytes, dict[bytes, bytes]]:
         if key.endswith(b":status"):
             for view, text in fields.items():
                 entry = json.loads(text)
-                del entry["started_at"], entry["finished_at"], entry["previous_rows"]
+                del entry["started_at"], entry["finished_at"], entry["previous_rows"], entry["run_id"]
                 fields[view] = json.dumps(entry, sort_keys=True).encode()
     return held

@@ -1,6 +1,7 @@
 """Which row of a snapshot table is current at T: the greatest (as_of, created_at) with as_of <= T, within ttl."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,7 +11,9 @@ from psycopg import sql
 from jobs.definitions import SnapshotView
 from jobs.errors import UsageError
 
-BATCH_ROWS = 1000
+KEY = "key_{}"
+AS_OF = sql.Identifier("as_of")
+_WITHDRAWN = sql.Identifier("withdrawn")
 # What Postgres says of a table or column that is not there, or not of a type that the query can use.
 _MISFITS = (
     psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction,
@@ -18,51 +21,66 @@ _MISFITS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Partition:
+    """The entities whose key's hash, modulo `count`, is `number`; one of one is all."""
+
+    number: int = 0
+    count: int = 1
+
+
+ALL = Partition()
+
+
 def check_source(connection: psycopg.Connection, view: SnapshotView) -> None:
     """Return when the current rows of `view` can be read. Raises UsageError when its table is not as defined."""
-    query = sql.SQL("EXPLAIN ") + current_rows_query(view)
-    _execute(connection.cursor(), view, query, _bounds(view, datetime.now(UTC)))
+    _execute(connection, view, sql.SQL("EXPLAIN ") + current_rows_query(view, datetime.now(UTC)))
 
 
 def newest_as_of(connection: psycopg.Connection, views: Sequence[SnapshotView], until: datetime) -> datetime | None:
     """The newest as_of not after `until` in the tables of `views`; None when there is none."""
     newest: datetime | None = None
     for view in views:
-        query = sql.SQL("SELECT max({as_of}) FROM {relation} AS snapshots WHERE {as_of} <= %s").format(
-            as_of=sql.Identifier(view.as_of_column), relation=_relation(view)
+        query = sql.SQL("SELECT max({as_of}) FROM {relation} AS snapshots WHERE {as_of} <= {until}").format(
+            as_of=sql.Identifier(view.as_of_column), relation=sql.SQL(view.relation), until=sql.Literal(until)
         )
-        row = _execute(connection.cursor(), view, query, [until]).fetchone()
+        row = _execute(connection, view, query).fetchone()
         if row is not None and row[0] is not None and (newest is None or row[0] > newest):
             newest = row[0]
     return newest
 
 
-def current_rows(
-    connection: psycopg.Connection, view: SnapshotView, as_of: datetime
-) -> Iterator[list[tuple[Any, ...]]]:
-    """The current rows of `view` at `as_of` in batches: join keys, features, then the row's own as_of; ordered by key.
-
-    A tombstone reads as no row: an earlier as_of that is not older than the view's ttl counts then. Streams by a
-    server-side cursor, so `connection` must be in a transaction. Raises UsageError when the table is not as defined.
-    """
-    with connection.cursor(name=f"current {view.name}") as cursor:
-        cursor.itersize = BATCH_ROWS
-        _execute(cursor, view, current_rows_query(view), _bounds(view, as_of))
-        while batch := cursor.fetchmany(BATCH_ROWS):
-            yield batch
+def has_current_row(connection: psycopg.Connection, view: SnapshotView, as_of: datetime) -> bool:
+    """Whether `view` has a current row at `as_of`. Raises UsageError when its table is not as defined."""
+    conditions = window_conditions(view, as_of)
+    if view.tombstone_column and view.created_at_column:
+        same = [sql.Identifier(column) for column in (*(key.column for key in view.join_keys), view.as_of_column)]
+        pairs = [sql.SQL("later.{} = snapshots.{}").format(column, column) for column in same]
+        withdrawn = sql.SQL("later.{0} > snapshots.{0} AND later.{1}").format(
+            sql.Identifier(view.created_at_column), sql.Identifier(view.tombstone_column)
+        )
+        conditions.append(
+            sql.SQL("{} IS NOT TRUE AND NOT EXISTS (SELECT FROM {} AS later WHERE {})").format(
+                sql.Identifier(view.tombstone_column),
+                sql.SQL(view.relation),
+                sql.SQL(" AND ").join([*pairs, withdrawn]),
+            )
+        )
+    query = sql.SQL("SELECT FROM {relation} AS snapshots WHERE {conditions} LIMIT 1").format(
+        relation=sql.SQL(view.relation), conditions=sql.SQL(" AND ").join(conditions)
+    )
+    return _execute(connection, view, query).fetchone() is not None
 
 
 def some_keys(connection: psycopg.Connection, view: SnapshotView, as_of: datetime, count: int) -> list[tuple[Any, ...]]:
     """The join keys of `count` current rows of `view` at `as_of`, or of all if there are fewer; the same each time.
 
-    In the order of a hash, so that they are spread over all of them. Raises UsageError like `current_rows`.
+    In the order of a hash, so that they are spread over all of them. Raises UsageError for a table not as defined.
     """
-    query = sql.SQL("SELECT {keys} FROM ({rows}) AS rows ORDER BY hashtextextended(ROW({keys})::text, 0) LIMIT %s")
-    keys = sql.SQL(", ").join(_keys(view))
-    values = [*_bounds(view, as_of), count]
-    return _execute(
-        connection.cursor(), view, query.format(keys=keys, rows=current_rows_query(view)), values
-    ).fetchall()
+    query = sql.SQL("SELECT {keys} FROM ({rows}) AS rows ORDER BY hashtextextended(ROW({keys})::text, 0) LIMIT {count}")
+    keys = _comma(_key_names(view))
+    rows = current_rows_query(view, as_of)
+    return _execute(connection, view, query.format(keys=keys, rows=rows, count=sql.Literal(count))).fetchall()
 
 
 def current_rows_of(
@@ -70,72 +88,127 @@ def current_rows_of(
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The current rows of `view` at `as_of` for these join keys: each key to its features, then the row's own as_of.
 
-    Without join keys the one row of the view under (). Raises UsageError like `current_rows`.
+    Without join keys the one row of the view under (). Raises UsageError when the table is not as defined.
     """
-    query, values = current_rows_query(view), list[Any](_bounds(view, as_of))
-    if view.join_keys:
-        comma = sql.SQL(", ").join
-        one = sql.SQL("({})").format(comma([sql.Placeholder()] * len(view.join_keys)))
-        query = sql.SQL("SELECT * FROM ({rows}) AS rows WHERE ({names}) IN ({keys})").format(
-            rows=query, names=comma(_keys(view)), keys=comma([one] * len(keys))
-        )
-        values += [value for key in keys for value in key]
+    query = current_rows_query(view, as_of, keys)
     width = len(view.join_keys)
-    return {row[:width]: row[width:] for row in _execute(connection.cursor(), view, query, values)}
+    return {row[:width]: row[width:] for row in _execute(connection, view, query)}
 
 
-def _keys(view: SnapshotView) -> list[sql.Identifier]:
-    return [sql.Identifier(key.column) for key in view.join_keys]
-
-
-def _execute(
-    cursor: "psycopg.Cursor[Any] | psycopg.ServerCursor[Any]",
+def current_rows_query(
     view: SnapshotView,
-    query: sql.Composed,
-    values: Sequence[Any],
-) -> "psycopg.Cursor[Any] | psycopg.ServerCursor[Any]":
+    as_of: datetime,
+    keys: Sequence[tuple[Any, ...]] | None = None,
+    partition: Partition = ALL,
+) -> sql.Composed:
+    """The current rows of `view` at `as_of`: join keys as key_0, key_1, ..., features as f0, f1, ..., then as_of.
+
+    Of all entities, of those with these `keys`, or of those in `partition`. A tombstone reads as no row: an earlier
+    as_of that is not older than the view's ttl counts then.
+    """
+    key_names, features = _key_names(view), [sql.Identifier(f"f{number}") for number in range(len(view.features))]
+    newest = [*key_names, sql.SQL("{} DESC").format(AS_OF)]
+    known = [sql.SQL("{} DESC").format(sql.Identifier(view.created_at_column))] if view.created_at_column else []
+    withdrawn = sql.Identifier(view.tombstone_column) if view.tombstone_column else sql.SQL("false")
+    # The inner order is the outer one and more, so that Postgres sorts once.
+    return sql.SQL(
+        "SELECT {one_a_key} {columns} FROM (\n"
+        "  SELECT DISTINCT ON ({key_and_as_of}) {inner_columns} FROM {relation} AS snapshots\n"
+        "  WHERE {conditions} ORDER BY {latest_known}\n"
+        ") AS latest_known WHERE {withdrawn} IS NOT TRUE ORDER BY {newest}{limit}"
+    ).format(
+        one_a_key=sql.SQL("DISTINCT ON ({})").format(_comma(key_names)) if key_names else sql.SQL(""),
+        columns=_comma([*key_names, *features, AS_OF]),
+        key_and_as_of=_comma([*key_names, AS_OF]),
+        inner_columns=_comma([*_columns(view), sql.SQL("{} AS {}").format(withdrawn, _WITHDRAWN)]),
+        relation=sql.SQL(view.relation),
+        conditions=sql.SQL(" AND ").join(_conditions(view, as_of, keys, partition)),
+        latest_known=_comma([*newest, *known]),
+        withdrawn=_WITHDRAWN,
+        newest=_comma(newest),
+        limit=sql.SQL("" if key_names else " LIMIT 1"),
+    )
+
+
+def current_entities_query(
+    views: Sequence[SnapshotView],
+    as_of: datetime,
+    partition: Partition = ALL,
+    keys: Sequence[tuple[Any, ...]] | None = None,
+) -> str:
+    """The current rows of views with the same join keys side by side, one entity a row: join keys, then of each view
+    the features and as_of; NULLs where an entity has no row of a view. In no order.
+    """
+    key_names = _key_names(views[0])
+    columns: list[sql.Composable] = list(key_names)
+    sources = sql.Composed([])
+    for number, view in enumerate(views):
+        name = sql.Identifier(f"v{number}")
+        columns += [sql.SQL("{}.{}").format(name, sql.Identifier(f"f{place}")) for place in range(len(view.features))]
+        columns.append(sql.SQL("{}.{}").format(name, AS_OF))
+        rows = sql.SQL("({}) AS {}").format(current_rows_query(view, as_of, keys, partition), name)
+        if number:
+            on = sql.SQL("USING ({})").format(_comma(key_names)) if key_names else sql.SQL("ON true")
+            rows = sql.SQL("{}\nFULL JOIN {} {}").format(sources, rows, on)
+        sources = rows
+    return sql.SQL("SELECT {} FROM {}").format(_comma(columns), sources).as_string(None)
+
+
+def read_expressions(view: SnapshotView) -> tuple[list[sql.Composed], list[sql.Composed]]:
+    """What is read of a row: its join keys, and its features; as text where the definition says so."""
+    # Whatever type the source has: Arrow cannot print all that Postgres can.
+    keys = [sql.SQL("{}{}").format(sql.Identifier(key.column), _cast(key.type)) for key in view.join_keys]
+    features = [sql.SQL("{}{}").format(sql.Identifier(one.column), _cast(one.type)) for one in view.features]
+    return keys, features
+
+
+def window_conditions(view: SnapshotView, as_of: datetime) -> list[sql.Composable]:
+    """What holds of every row that can be current at `as_of`: it is not of later, and not older than the view's ttl."""
+    column = sql.Identifier(view.as_of_column)
+    conditions: list[sql.Composable] = [sql.SQL("{} <= {}").format(column, sql.Literal(as_of))]
+    if view.ttl is not None:
+        conditions.append(sql.SQL("{} >= {}").format(column, sql.Literal(as_of - view.ttl)))
+    return conditions
+
+
+def _conditions(
+    view: SnapshotView, as_of: datetime, keys: Sequence[tuple[Any, ...]] | None, partition: Partition
+) -> list[sql.Composable]:
+    conditions = window_conditions(view, as_of)
+    columns = [sql.Identifier(key.column) for key in view.join_keys]
+    if keys is not None and columns:
+        rows = _comma(sql.SQL("({})").format(_comma(map(sql.Literal, key))) for key in keys)
+        conditions.append(sql.SQL("({}) IN ({})").format(_comma(columns), rows))
+    if partition.count > 1 and columns:
+        # The text of the values: the same entity is in the same partition whatever types two sources have.
+        remainder = sql.SQL("(hashtextextended(ROW({})::text, 0) & {}) % {} = {}")
+        numbers = map(sql.Literal, (2**63 - 1, partition.count, partition.number))
+        conditions.append(remainder.format(_comma(columns), *numbers))
+    return conditions
+
+
+def _columns(view: SnapshotView) -> list[sql.Composable]:
+    keys, features = read_expressions(view)
+    names = [*_key_names(view), *(sql.Identifier(f"f{number}") for number in range(len(features)))]
+    named = [sql.SQL("{} AS {}").format(one, name) for one, name in zip([*keys, *features], names, strict=True)]
+    return [*named, sql.SQL("{} AS {}").format(sql.Identifier(view.as_of_column), AS_OF)]
+
+
+def _cast(value_type: str) -> sql.SQL:
+    return sql.SQL({"STRING": "::text", "STRING_LIST": "::text[]"}.get(value_type, ""))
+
+
+def _key_names(view: SnapshotView) -> list[sql.Identifier]:
+    return [sql.Identifier(KEY.format(number)) for number in range(len(view.join_keys))]
+
+
+def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
+    return sql.SQL(", ").join(parts)
+
+
+def _execute(connection: psycopg.Connection, view: SnapshotView, query: sql.Composed) -> "psycopg.Cursor[Any]":
     try:
-        cursor.execute(query, values)
+        return connection.execute(query)
     except _MISFITS as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"feature view {view.name} does not fit its source {view.source}: {reason}") from error
-    return cursor
-
-
-def _relation(view: SnapshotView) -> sql.SQL:
-    # A source may be a query of the repository's own; its percent signs are no placeholders of ours.
-    return sql.SQL(view.relation.replace("%", "%%"))
-
-
-def _bounds(view: SnapshotView, as_of: datetime) -> list[datetime]:
-    return [as_of] if view.ttl is None else [as_of, as_of - view.ttl]
-
-
-def current_rows_query(view: SnapshotView) -> sql.Composed:
-    """The query behind `current_rows`; its parameters are T and, for a view with a ttl, T - ttl."""
-    as_of = sql.Identifier(view.as_of_column)
-    keys = [sql.Identifier(key.column) for key in view.join_keys]
-    features = [sql.Identifier(feature.column) for feature in view.features]
-    known = [sql.SQL("{} DESC").format(sql.Identifier(view.created_at_column))] if view.created_at_column else []
-    tombstone = [sql.Identifier(view.tombstone_column)] if view.tombstone_column else []
-    comma = sql.SQL(", ").join
-    return sql.SQL(
-        """SELECT {on_key} {columns} FROM (
-               SELECT DISTINCT ON ({key_and_as_of}) {inner_columns}
-               FROM {relation} AS snapshots
-               WHERE {as_of} <= %s{not_older}
-               ORDER BY {latest_known}
-           ) AS latest_known{not_tombstone}
-           ORDER BY {newest}"""
-    ).format(
-        on_key=sql.SQL("DISTINCT ON ({})").format(comma(keys)) if keys else sql.SQL(""),
-        columns=comma([*keys, *features, as_of]),
-        key_and_as_of=comma([*keys, as_of]),
-        inner_columns=comma([*keys, *features, as_of, *tombstone]),
-        relation=_relation(view),
-        as_of=as_of,
-        not_older=sql.SQL(" AND {} >= %s").format(as_of) if view.ttl is not None else sql.SQL(""),
-        latest_known=comma([*keys, as_of, *known]),
-        not_tombstone=sql.SQL(" WHERE NOT {}").format(*tombstone) if tombstone else sql.SQL(""),
-        newest=comma([*keys, sql.SQL("{} DESC").format(as_of)]) + (sql.SQL("") if keys else sql.SQL(" LIMIT 1")),
-    )

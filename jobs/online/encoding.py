@@ -20,6 +20,13 @@ _KEY_ENCODERS: dict[str, tuple[int, Callable[[Any], bytes]]] = {
     "INT64": (4, lambda value: struct.pack("<q", value)),
     "UNIX_TIMESTAMP": (8, lambda value: struct.pack("<q", _unix_seconds(value))),
 }
+_KEY_DECODERS: dict[str, Callable[[bytes], Any]] = {
+    "BYTES": bytes,
+    "STRING": bytes.decode,
+    "INT32": lambda value: int.from_bytes(value, "little", signed=True),
+    "INT64": lambda value: int.from_bytes(value, "little", signed=True),
+    "UNIX_TIMESTAMP": lambda value: int.from_bytes(value, "little", signed=True),
+}
 KEY_TYPES = frozenset(_KEY_ENCODERS)
 
 ENTITYLESS_JOIN_KEY, ENTITYLESS_VALUE = "__dummy_id", ""
@@ -41,17 +48,31 @@ def entity_key_value(value: Any, value_type: str) -> bytes:
     return struct.pack("<II", number, len(encoded)) + encoded
 
 
-def project_of_key(key: bytes) -> bytes | None:
-    """What follows the entity key in a Redis key: the project, in UTF-8; None for bytes that are no entity key."""
-    try:
-        (count,) = struct.unpack_from("<I", key)
-        position = 4
-        for _ in range(2 * count):  # the names, then the values
-            (length,) = struct.unpack_from("<I", key, position + 4)
-            position += 8 + length
-    except struct.error:
-        return None
-    return key[position:] if position <= len(key) else None
+def entity_key_values(key: bytes, prefix_length: int, types: Sequence[str]) -> tuple[Any, ...]:
+    """The join keys' values, of these value types, in a key that starts with a prefix of so many bytes."""
+    values: list[Any] = []
+    position = prefix_length
+    for kind in types:
+        length = int.from_bytes(key[position + 4 : position + 8], "little")
+        value = key[position + 8 : position + 8 + length]
+        values.append(_KEY_DECODERS[kind](value))
+        position += 8 + length
+    return tuple(values)
+
+
+def is_of_project(key: bytes, project: bytes, prefix: bytes = b"") -> bool:
+    """Whether a Redis key is the entity key of an entity of `project` (its name in UTF-8).
+
+    `prefix`, with which the key starts, is that of `entity_key_prefix`, or empty for any.
+    """
+    position, parts = len(prefix), int.from_bytes(key[:4], "little")
+    if not prefix:
+        position, parts = 4, 2 * parts  # the names, then the values
+    for _ in range(parts):
+        position += 8 + int.from_bytes(key[position + 4 : position + 8], "little")
+        if position > len(key):
+            return False
+    return key[position:] == project
 
 
 def feature_field(feature_view: str, feature: str) -> bytes:
@@ -68,11 +89,12 @@ def encode_timestamp(instant: datetime) -> bytes:
     """`instant` as protobuf google.protobuf.Timestamp."""
     since_epoch = instant.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     seconds = since_epoch.days * 86400 + since_epoch.seconds
-    encoded = b"\x08" + _varint(seconds) if seconds else b""
-    return encoded + (b"\x10" + _varint(since_epoch.microseconds * 1000) if since_epoch.microseconds else b"")
+    encoded = b"\x08" + varint(seconds) if seconds else b""
+    return encoded + (b"\x10" + varint(since_epoch.microseconds * 1000) if since_epoch.microseconds else b"")
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """`value` in base 128, the least significant part first."""
     # Negative numbers are written as the 64-bit two's complement, in ten bytes.
     value &= 0xFFFF_FFFF_FFFF_FFFF
     encoded = bytearray()
@@ -88,21 +110,22 @@ def _unix_seconds(value: Any) -> int:
 
 
 def _tag(field: int, wire_type: int) -> bytes:
-    return _varint(field << 3 | wire_type)
+    return varint(field << 3 | wire_type)
 
 
-def _delimited(field: int, content: bytes) -> bytes:
-    return _tag(field, 2) + _varint(len(content)) + content
+def delimited(field: int, content: bytes) -> bytes:
+    """A protobuf field that is bytes, a text or a message."""
+    return _tag(field, 2) + varint(len(content)) + content
 
 
 # feast.types.Value: one field per type; scalars 1 to 8, the lists ten further on.
 _FIXED: dict[str, tuple[int, int, Callable[[Any], bytes]]] = {
-    "INT32": (3, 0, lambda value: _varint(int(value))),
-    "INT64": (4, 0, lambda value: _varint(int(value))),
+    "INT32": (3, 0, lambda value: varint(int(value))),
+    "INT64": (4, 0, lambda value: varint(int(value))),
     "DOUBLE": (5, 1, lambda value: struct.pack("<d", value)),
     "FLOAT": (6, 5, lambda value: struct.pack("<f", value)),
     "BOOL": (7, 0, lambda value: b"\x01" if value else b"\x00"),
-    "UNIX_TIMESTAMP": (8, 0, lambda value: _varint(_unix_seconds(value))),
+    "UNIX_TIMESTAMP": (8, 0, lambda value: varint(_unix_seconds(value))),
 }
 _DELIMITED: dict[str, tuple[int, Callable[[Any], bytes]]] = {
     "BYTES": (1, bytes),
@@ -123,7 +146,7 @@ def value_encoder(value_type: str) -> Callable[[Any], bytes]:
 def _scalar(value_type: str) -> Callable[[Any], bytes]:
     if value_type in _DELIMITED:
         field, content = _DELIMITED[value_type]
-        return lambda value: _delimited(field, content(value))
+        return lambda value: delimited(field, content(value))
     number, wire_type, fixed = _FIXED[value_type]
     tag = _tag(number, wire_type)
     return lambda value: tag + fixed(value)
@@ -132,12 +155,12 @@ def _scalar(value_type: str) -> Callable[[Any], bytes]:
 def _list_encoder(item_type: str) -> Callable[[Any], bytes]:
     if item_type in _DELIMITED:
         field, content = _DELIMITED[item_type]
-        return lambda items: _delimited(field + _LIST_FIELDS, b"".join(_delimited(1, content(item)) for item in items))
+        return lambda items: delimited(field + _LIST_FIELDS, b"".join(delimited(1, content(item)) for item in items))
     number, _, fixed = _FIXED[item_type]
 
     def encode(items: Sequence[Any]) -> bytes:
         packed = b"".join(fixed(item) for item in items)
-        return _delimited(number + _LIST_FIELDS, _delimited(1, packed) if packed else b"")
+        return delimited(number + _LIST_FIELDS, delimited(1, packed) if packed else b"")
 
     return encode
 

@@ -1,24 +1,35 @@
 """Makes the online store's part of each view equal to the offline store's current rows, and proves that it is."""
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import psycopg
+from psycopg import sql
 
+from jobs import postgres
+from jobs.arrow_query import arrow_session
 from jobs.definitions import SnapshotView
-from jobs.errors import DataError, VerificationError
+from jobs.errors import DataError
 from jobs.instants import isoformat
 from jobs.lock import WriterLock
-from jobs.online.current_rows import current_rows
-from jobs.online.encoding import encode_timestamp, value_encoder
-from jobs.online.store import Client, ViewHash, entity_keys, read_hashes, remove_fields, write_hashes
+from jobs.online.current_rows import has_current_row
+from jobs.online.entity_group import EntityGroup, entity_groups
+from jobs.online.partition import Filled
+from jobs.online.repeat import former_details, still_shows
+from jobs.online.source_digest import SourceDigest, source_digest
+from jobs.online.status import ViewStatus
+from jobs.online.store import Client
+from jobs.online.sweep import sweep
+from jobs.online.wire import opened_wires
+from jobs.progress import Progress
 from jobs.runner import Run
 
-Rows = Iterator[list[tuple[Any, ...]]]
+Digests = Mapping[str, SourceDigest]
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,7 @@ class ViewResult:
     rows: int
     written: int
     removed: int
-    digest: int
+    digest: str
 
     @property
     def changed(self) -> bool:
@@ -36,109 +47,142 @@ class ViewResult:
         return self.written + self.removed > 0
 
 
-class Digest:
-    """Count and order-free digest of rows: the sum modulo 2**64 of an 8-byte BLAKE2b of each row's key and values."""
+@dataclass
+class Outcome:
+    """The results by view; with what the ledger needs for a later repeat to know that nothing is new."""
 
-    def __init__(self) -> None:
-        self.rows = 0
-        self.value = 0
+    views: dict[str, ViewResult] = field(default_factory=dict)
+    source_digests: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, int] = field(default_factory=dict)
+    """By entity group how many keys the online store holds."""
 
-    def add(self, key: bytes, values: Sequence[bytes | None]) -> None:
-        """Count one row; None (a field that is absent) differs from empty bytes (a NULL)."""
-        row = hashlib.blake2b(key, digest_size=8)
-        for value in values:
-            row.update(b"-" if value is None else b"+%d:%b" % (len(value), value))
-        self.rows += 1
-        self.value = (self.value + int.from_bytes(row.digest())) % 2**64
+
+class Engine(Protocol):
+    """What fills the entities of a group, in this process or in others."""
+
+    def fill(
+        self, group: EntityGroup, as_of: datetime, snapshot_id: str, progress: Progress, *, compare: bool
+    ) -> Filled:
+        """Fill all partitions of the group; what one of them raises is raised. Nothing is written once that is so."""
 
 
 class Materializer:
     """Fills views from one snapshot of the offline store, under a held writer lock."""
 
-    def __init__(self, client: Client, snapshot: psycopg.Connection, project: str, lock: WriterLock, run: Run) -> None:
+    def __init__(
+        self, client: Client, snapshot: psycopg.Connection, project: str, lock: WriterLock, run: Run, engine: Engine
+    ) -> None:
         self._client, self._snapshot, self._project = client, snapshot, project
-        self._lock, self._run = lock, run
+        self._lock, self._run, self._engine = lock, run, engine
+        row = snapshot.execute("SELECT pg_export_snapshot()").fetchone()
+        assert row is not None
+        self._snapshot_id = str(row[0])
 
-    def materialize(self, views: Sequence[SnapshotView], as_of: datetime) -> dict[str, ViewResult]:
+    def materialize(
+        self, views: Sequence[SnapshotView], as_of: datetime, status: Mapping[str, ViewStatus], *, verify_all: bool
+    ) -> Outcome:
         """Make the online store show `as_of` for `views`, and verify it.
 
-        Raises DataError, before anything changes, when a view has no current row; LockLostError when the writer lock is
-        lost; VerificationError when the online store does not hold what was read from the offline store.
+        Where `status` says that it does already, and the offline store has not changed since, a count and a sample are
+        enough, unless `verify_all`. Raises DataError, before anything changes, when a view has no current row,
+        LockLostError when the writer lock is lost, VerificationError when the online store does not hold what it
+        should.
         """
-        rows = {view.name: self._rows(view, as_of) for view in views}
-        results = {}
         for view in views:
-            results[view.name] = self._fill(view, rows[view.name])
-            self._run.log("filled", feature_view=view.name, **vars(results[view.name]))
-        for view in views:
-            self._verify(view, results[view.name])
-        return results
+            self._check_rows(view, as_of)
+        outcome = Outcome()
+        for group in entity_groups(self._project, views):
+            is_shown = all(
+                view.name in status
+                and status[view.name].watermark == as_of
+                and status[view.name].features == view.feature_types
+                for view in group.views
+            )
+            if is_shown and not verify_all and self._repeat(group, as_of, status, outcome):
+                continue
+            self._fill(group, as_of, outcome, compare=is_shown)
+        return outcome
 
-    def _rows(self, view: SnapshotView, as_of: datetime) -> Rows:
-        batches = current_rows(self._snapshot, view, as_of)
-        first = next(batches, None)
-        if first is None:
+    def _check_rows(self, view: SnapshotView, as_of: datetime) -> None:
+        if not has_current_row(self._snapshot, view, as_of):
             limit = "" if view.ttl is None else f" and not before {isoformat(as_of - view.ttl)}"
             raise DataError(
                 f"feature view {view.name} has no row with as_of up to {isoformat(as_of)}{limit} in {view.source}; "
                 "nothing was changed. Ingest that month, or name another --as-of"
             )
-        return chain([first], batches)
 
-    def _fill(self, view: SnapshotView, batches: Rows) -> ViewResult:
-        layout, digest = ViewHash(self._project, view), Digest()
-        current, written = set[bytes](), 0
-        with self._run.progress(None, "rows", view.name) as progress:
-            for batch in batches:
-                encoded = encode_rows(view, layout, batch)
-                for key, values in encoded:
-                    digest.add(key, values)
-                    current.add(key)
-                stored = read_hashes(self._client, [key for key, _ in encoded], layout.fields)
-                # What is there already is left alone: a repeat writes nothing.
-                changed = [row for row, before in zip(encoded, stored, strict=True) if row[1] != before]
-                self._lock.check()
-                write_hashes(
-                    self._client, ((key, dict(zip(layout.fields, values, strict=True))) for key, values in changed)
-                )
-                written += len(changed)
-                progress.advance(len(batch))
-        return ViewResult(len(current), written, self._remove_others(layout, current), digest.value)
+    def _repeat(self, group: EntityGroup, as_of: datetime, status: Mapping[str, ViewStatus], outcome: Outcome) -> bool:
+        """Whether nothing is new; then the outcome is that of the run which left it."""
+        runs = {status[view.name].run_id for view in group.views}
+        details = former_details(self._run.connection, runs.pop() or 0) if len(runs) == 1 else None
+        if details is None:
+            return False
+        left, keys = details.get("feature_views", {}), details.get("keys", {}).get(group.name)
+        digests = {view.name: source_digest(self._snapshot, view, as_of).digest for view in group.views}
+        if keys is None or digests != {name: left.get(name, {}).get("source_digest") for name in digests}:
+            return False
+        with (
+            opened_wires(self._client) as wires,
+            arrow_session(postgres.conninfo("materialize reader"), self._snapshot_id) as session,
+        ):
+            if not still_shows(self._client, wires, session, group, as_of, keys):
+                return False
+        outcome.keys[group.name] = keys
+        outcome.source_digests |= digests
+        for name in digests:
+            outcome.views[name] = ViewResult(left[name]["rows"], 0, 0, left[name]["digest"])
+        self._run.log("nothing_new", feature_views=list(digests))
+        return True
 
-    def _remove_others(self, layout: ViewHash, current: set[bytes]) -> int:
-        removed = 0
-        for keys in entity_keys(self._client, self._project, layout.prefix):
-            others = [key for key in keys if key not in current]
-            stored = read_hashes(self._client, others, layout.fields)
-            leavers = [key for key, values in zip(others, stored, strict=True) if values != [None] * len(values)]
-            self._lock.check()
-            remove_fields(self._client, leavers, layout.fields)
-            removed += len(leavers)
-        return removed
-
-    def _verify(self, view: SnapshotView, result: ViewResult) -> None:
-        layout, digest = ViewHash(self._project, view), Digest()
-        for keys in entity_keys(self._client, self._project, layout.prefix):
-            for key, values in zip(keys, read_hashes(self._client, keys, layout.fields), strict=True):
-                if values != [None] * len(values):
-                    digest.add(key, values)
-        if (digest.rows, digest.value) != (result.rows, result.digest):
-            raise VerificationError(
-                f"feature view {view.name}: the online store holds {digest.rows} rows with digest {digest.value:016x}, "
-                f"the offline store {result.rows} with {result.digest:016x}; something else writes there. Run it again"
+    def _fill(self, group: EntityGroup, as_of: datetime, outcome: Outcome, *, compare: bool) -> None:
+        with ExitStack() as stack:
+            digests = self._digests_meanwhile(stack, group, as_of)
+            progress = stack.enter_context(self._run.progress(None, "rows", group.name))
+            digests.add_done_callback(
+                lambda done: None if done.exception() else progress.expect(_entities(done.result()))
             )
+            filled = self._engine.fill(group, as_of, self._snapshot_id, progress, compare=compare)
+            sources = digests.result()
+        swept = sweep(self._client, group, np.concatenate([*filled.keys, np.zeros(0, np.uint64)]), self._lock.check)
+        outcome.keys[group.name] = swept.keys
+        for place, view in enumerate(group.views):
+            result = ViewResult(
+                rows=int(filled.rows[place]),
+                written=int(filled.written[place]),
+                removed=int(filled.removed[place]) + swept.removed[place],
+                digest=f"{int(filled.digests[place]):016x}",
+            )
+            outcome.views[view.name] = result
+            outcome.source_digests[view.name] = sources[view.name].digest
+            self._run.log("filled", feature_view=view.name, **vars(result))
+
+    def _digests_meanwhile(self, stack: ExitStack, group: EntityGroup, as_of: datetime) -> "Future[Digests]":
+        """The views' source digests, computed on a connection of their own while the rows stream."""
+        connection = stack.enter_context(postgres.connect("materialize digest"))
+        pool = ThreadPoolExecutor(1)
+        stack.callback(pool.shutdown)
+        # Left early, as on SIGTERM, its query must not be waited for.
+        stack.callback(connection.cancel_safe)
+
+        def compute() -> Digests:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            connection.read_only = True
+            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot_id)))
+            return {view.name: source_digest(connection, view, as_of) for view in group.views}
+
+        return pool.submit(compute)
 
 
-def encode_rows(
-    view: SnapshotView, layout: ViewHash, rows: Sequence[tuple[Any, ...]]
-) -> list[tuple[bytes, list[bytes]]]:
-    """Each row's Redis key and the bytes of `layout.fields`; rows are join keys, features, as_of."""
-    keys = len(view.join_keys)
-    encoders = [value_encoder(feature.type) for feature in view.features]
-    return [
-        (
-            layout.key(row[:keys]),
-            [*(encode(value) for encode, value in zip(encoders, row[keys:-1], strict=True)), encode_timestamp(row[-1])],
-        )
-        for row in rows
-    ]
+def _entities(digests: Digests) -> int:
+    return sum(digest.entities for digest in digests.values())
+
+
+def details_of(outcome: Outcome) -> dict[str, Any]:
+    """What the ledger remembers."""
+    return {
+        "keys": outcome.keys,
+        "feature_views": {
+            name: vars(result) | {"source_digest": outcome.source_digests[name]}
+            for name, result in outcome.views.items()
+        },
+    }

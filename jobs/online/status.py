@@ -25,6 +25,8 @@ class ViewStatus:
     """Features that left the definitions and whose fields are still there."""
     previous_rows: int | None = None
     """How many rows there were at the watermark before; None at the first."""
+    run_id: int | None = None
+    """The run, as the ledger knows it, that left this."""
 
 
 def status_key(project: str) -> str:
@@ -61,6 +63,7 @@ def _render(entry: ViewStatus) -> str:
         "features": entry.features,
         "retired": entry.retired,
         "previous_rows": entry.previous_rows,
+        "run_id": entry.run_id,
     }
     return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
@@ -75,4 +78,5 @@ def _parse(text: bytes) -> ViewStatus:
         features=record["features"],
         retired=record["retired"],
         previous_rows=record.get("previous_rows"),  # a release before wrote none
+        run_id=record.get("run_id"),
     )

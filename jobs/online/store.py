@@ -1,7 +1,7 @@
-"""Redis as the jobs see it: where it is, which entities it holds, and a view's part of their hashes."""
+"""Redis as the jobs see it: where it is, and which entities it holds."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, cast
 
 import redis
@@ -9,17 +9,8 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
 
 from jobs import redis_address
-from jobs.definitions import SnapshotView
 from jobs.errors import UsageError
-from jobs.online.encoding import (
-    ENTITYLESS_JOIN_KEY,
-    ENTITYLESS_VALUE,
-    entity_key_prefix,
-    entity_key_value,
-    feature_field,
-    project_of_key,
-    timestamp_field,
-)
+from jobs.online.encoding import is_of_project
 from jobs.settings import PREFIX, RedisSettings
 
 Client = redis.Redis
@@ -60,63 +51,27 @@ def _parse(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any
     return [(host, int(port)) for host, port in nodes], parameters
 
 
-class ViewHash:
-    """A view's part of an entity's hash: the field of every feature in the view's order, then the one of its as_of."""
-
-    def __init__(self, project: str, view: SnapshotView) -> None:
-        names = [key.name for key in view.join_keys] or [ENTITYLESS_JOIN_KEY]
-        self.prefix = entity_key_prefix(names)
-        self.fields = [
-            *(feature_field(view.name, feature.name) for feature in view.features),
-            timestamp_field(view.name),
-        ]
-        self._types = [key.type for key in view.join_keys]
-        self._project = project.encode()
-
-    def key(self, values: Sequence[Any]) -> bytes:
-        """The Redis key of the entity with these values of its join keys."""
-        if not self._types:
-            return self.prefix + entity_key_value(ENTITYLESS_VALUE, "STRING") + self._project
-        parts = (entity_key_value(value, kind) for value, kind in zip(values, self._types, strict=True))
-        return self.prefix + b"".join(parts) + self._project
-
-
 def entity_keys(client: Client, project: str, prefix: bytes) -> Iterator[list[bytes]]:
-    """The keys of all entities of `project` whose entity key starts with `prefix`, in batches without repetition."""
-    pattern = b"".join(b"\\" + bytes([byte]) if byte in _GLOB_SPECIAL else bytes([byte]) for byte in prefix)
-    wanted, seen = project.encode(), set[bytes]()
-    batch: list[bytes] = []
-    # Redis may hand out a key twice while its table is resized.
-    for key in client.scan_iter(match=pattern + b"*", count=SCAN_COUNT):
-        if key not in seen and project_of_key(key) == wanted:
-            seen.add(key)
-            batch.append(key)
-        if len(batch) == SCAN_COUNT:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    """The keys of all entities of `project` whose entity key starts with `prefix`, in batches.
+
+    Redis may hand out a key twice while its table is resized.
+    """
+    wanted = project.encode()
+    keys = client.scan_iter(match=_literally(prefix) + b"*" + _literally(wanted), count=SCAN_COUNT)
+    while batch := list(islice(keys, SCAN_COUNT)):
+        # One project's name may be the end of another's.
+        if found := [key for key in batch if is_of_project(key, wanted, prefix)]:
+            yield found
 
 
-def read_hashes(client: Client, keys: Sequence[bytes], fields: Sequence[bytes]) -> list[list[bytes | None]]:
-    """The values of `fields` in each of `keys`, None where a field is absent."""
-    pipeline = client.pipeline(transaction=False)
-    for key in keys:
-        pipeline.execute_command("HMGET", key, *fields)
-    return cast("list[list[bytes | None]]", pipeline.execute())
+def _literally(text: bytes) -> bytes:
+    """The glob pattern of this text and no other."""
+    return b"".join(b"\\" + bytes([byte]) if byte in _GLOB_SPECIAL else bytes([byte]) for byte in text)
 
 
-def write_hashes(client: Client, hashes: Iterable[tuple[bytes, Mapping[bytes, bytes]]]) -> None:
-    """Set the fields of each hash; one command per hash, so that a reader sees a view's values change together."""
-    pipeline = client.pipeline(transaction=False)
-    for key, mapping in hashes:
-        pipeline.execute_command("HSET", key, *chain.from_iterable(mapping.items()))
-    pipeline.execute()
-
-
-def remove_fields(client: Client, keys: Iterable[bytes], fields: Sequence[bytes]) -> None:
-    """Remove `fields` of each hash; a hash without fields is gone."""
+def remove_fields(client: Client, keys: Iterable[bytes], fields: Sequence[bytes]) -> int:
+    """Remove `fields` of each hash, and return how many hashes had one; a hash without fields is gone."""
     pipeline = client.pipeline(transaction=False)
     for key in keys:
         pipeline.execute_command("HDEL", key, *fields)
-    pipeline.execute()
+    return sum(map(bool, pipeline.execute()))

@@ -74,7 +74,9 @@ ACTIONS: dict[str, tuple[str, set[str]]] = {
     "create a table in the registry": ("CREATE TABLE registry.mine (a int)", NOBODY),
     "alter the registry": ("ALTER TABLE registry.feature_views ADD mine int", NOBODY),
     "find runs": ("SELECT run_id, state FROM ledger.runs", LEDGER_KEEPERS),
-    "find what was ingested": ("SELECT run_id, details FROM ledger.runs WHERE job = 'ingest'", {INGEST}),
+    "find what other runs left": (
+        "SELECT run_id, details FROM ledger.runs WHERE job = 'ingest'", {INGEST, MATERIALIZE},
+    ),
     "read the whole ledger": ("SELECT * FROM ledger.runs", NOBODY),
     "read the flags of runs": ("SELECT arguments FROM ledger.runs", NOBODY),
     "begin a run": (
@@ -103,6 +105,10 @@ ACTIONS: dict[str, tuple[str, set[str]]] = {
     "read what was applied": ("SELECT * FROM ledger.applied", {*NEEDS}),
     "claim to have applied": ("INSERT INTO ledger.applied (project, sha256) VALUES ('p', '')", NOBODY),
     "forget what was applied": ("DELETE FROM ledger.applied", NOBODY),
+    "read what the registry defines": ("SELECT * FROM ledger.definitions", {*NEEDS}),
+    "say that the registry is still that": ("UPDATE ledger.definitions SET registry_digest = ''", {MATERIALIZE}),
+    "define otherwise": ("UPDATE ledger.definitions SET definitions = '{}'", NOBODY),
+    "define for another project": ("INSERT INTO ledger.definitions VALUES ('p', '', '{}')", NOBODY),
     "create a table in the ledger": ("CREATE TABLE ledger.mine (a int)", NOBODY),
     "stage in a temporary table": ("CREATE TEMP TABLE mine AS SELECT 1 AS a", {INGEST}),
     "create a table in public": ("CREATE TABLE public.mine (a int)", NOBODY),

@@ -20,8 +20,9 @@ from jobs.online.encoding import (
     encode_timestamp,
     entity_key_prefix,
     entity_key_value,
+    entity_key_values,
     feature_field,
-    project_of_key,
+    is_of_project,
     timestamp_field,
     value_encoder,
 )
@@ -96,7 +97,13 @@ def test_any_entity_key_is_feasts_and_its_project_is_found_again(
     )
     ours = our_key([(name, value, kind) for name, (kind, value) in entity.items()], project)
     assert ours == _redis_key(project, proto)
-    assert project_of_key(ours) == project.encode()
+    prefix = entity_key_prefix(sorted(entity))
+    assert is_of_project(ours, project.encode())
+    assert is_of_project(ours, project.encode(), prefix)
+    assert not is_of_project(ours, project.encode() + b"x", prefix)
+    assert not is_of_project(ours + b"x", project.encode(), prefix)
+    expected = tuple(value for _, (_, value) in sorted(entity.items()))
+    assert entity_key_values(ours, len(prefix), [entity[name][0] for name in sorted(entity)]) == expected
 
 
 def test_the_key_of_a_view_without_entities_is_feasts() -> None:
@@ -107,9 +114,8 @@ def test_the_key_of_a_view_without_entities_is_feasts() -> None:
 @given(st.binary(max_size=200))
 @example(b"feature-platform:streamflow:plan")
 @example(b"")
-def test_bytes_that_are_no_entity_key_are_never_taken_for_one_beyond_their_end(key: bytes) -> None:
-    found = project_of_key(key)
-    assert found is None or key.endswith(found)
+def test_bytes_that_are_no_entity_key_are_of_no_project(key: bytes) -> None:
+    assert not is_of_project(key, b"streamflow")
 
 
 @given(st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=60))

@@ -1,0 +1,52 @@
+"""Feature views over the same join keys: they share an entity's hash, so they are read and written together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from jobs.definitions import JoinKey, SnapshotView
+from jobs.online.encoding import ENTITYLESS_JOIN_KEY, entity_key_prefix, feature_field, timestamp_field
+
+
+@dataclass(frozen=True)
+class EntityGroup:
+    """Views whose join keys have the same names and types."""
+
+    project: str
+    views: tuple[SnapshotView, ...]
+
+    @property
+    def join_keys(self) -> tuple[JoinKey, ...]:
+        """The join keys; their columns are the first view's."""
+        return self.views[0].join_keys
+
+    @property
+    def name(self) -> str:
+        """The join keys' names, as a text."""
+        return ",".join(key.name for key in self.join_keys) or ENTITYLESS_JOIN_KEY
+
+    @cached_property
+    def prefix(self) -> bytes:
+        """The bytes with which the Redis key of every entity of the group starts."""
+        return entity_key_prefix([key.name for key in self.join_keys] or [ENTITYLESS_JOIN_KEY])
+
+    @cached_property
+    def fields_of(self) -> tuple[tuple[bytes, ...], ...]:
+        """For each view the hash fields of its features, in the view's order, then the one of its as_of."""
+        return tuple(
+            (*(feature_field(view.name, feature.name) for feature in view.features), timestamp_field(view.name))
+            for view in self.views
+        )
+
+    @cached_property
+    def fields(self) -> tuple[bytes, ...]:
+        """All of them, one view behind the other."""
+        return tuple(field for fields in self.fields_of for field in fields)
+
+
+def entity_groups(project: str, views: Sequence[SnapshotView]) -> list[EntityGroup]:
+    """The views by their join keys, in the order of each group's first view."""
+    groups: dict[tuple[tuple[str, str], ...], list[SnapshotView]] = {}
+    for view in views:
+        groups.setdefault(tuple((key.name, key.type) for key in view.join_keys), []).append(view)
+    return [EntityGroup(project, tuple(members)) for members in groups.values()]

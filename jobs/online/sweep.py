@@ -1,0 +1,70 @@
+"""What the online store holds of a group's entities besides those that it should hold: found by a scan, and removed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.errors import VerificationError
+from jobs.online.block import Hashes, hashes_of
+from jobs.online.entity_group import EntityGroup
+from jobs.online.store import Client, entity_keys, remove_fields
+
+
+@dataclass(frozen=True)
+class Swept:
+    """How many entities lost a row of each view, and how many keys with the group's prefix there are afterwards."""
+
+    removed: list[int]
+    keys: int
+
+
+def sweep(client: Client, group: EntityGroup, current: Hashes, before_write: Callable[[], None]) -> Swept:
+    """Remove the group's views from every entity whose key's hash is not one of `current`, and prove that it is so.
+
+    Memory: 9 bytes for each of `current`. Raises VerificationError when an entity that should be there is not.
+    """
+    known = np.unique(current)
+    removed = [0] * len(group.views)
+    strangers, keys = _pass(client, group, known, before_write, removed)
+    if strangers:
+        # A key that lost its last field is gone, one that holds other views stays: counted, not reckoned.
+        found: list[int] = [0] * len(group.views)
+        _, keys = _pass(client, group, known, before_write, found)
+        if any(found):
+            raise VerificationError(
+                "the online store holds entities again that were removed; something else writes there. Run it again"
+            )
+    return Swept(removed, keys)
+
+
+def count_keys(client: Client, group: EntityGroup) -> int:
+    """How many keys with the group's prefix there are."""
+    return sum(len(keys) for keys in entity_keys(client, group.project, group.prefix))
+
+
+def _pass(
+    client: Client, group: EntityGroup, known: Hashes, before_write: Callable[[], None], removed: list[int]
+) -> tuple[int, int]:
+    """One scan: adds to `removed`, and returns the strangers and all keys that it met."""
+    is_there = np.zeros(len(known), bool)
+    met = strangers = 0
+    for keys in entity_keys(client, group.project, group.prefix):
+        places = np.searchsorted(known, hashes_of(keys))
+        places[places == len(known)] = 0
+        is_known = known[places] == hashes_of(keys)
+        is_there[places[is_known]] = True
+        others = [keys[place] for place in np.flatnonzero(~is_known)]
+        met += len(keys)
+        strangers += len(others)
+        if others:
+            before_write()
+            for number, fields in enumerate(group.fields_of):
+                removed[number] += remove_fields(client, others, fields)
+    if not is_there.all():
+        lost, views = int(np.count_nonzero(~is_there)), ", ".join(view.name for view in group.views)
+        raise VerificationError(
+            f"the online store holds {len(known) - lost} of {len(known)} entities ({views}); it drops what is written, "
+            "or something else removes it. Run it again"
+        )
+    return strangers, met

@@ -1,0 +1,103 @@
+"""A whole column is encoded to the bytes that its values are one by one."""
+
+import struct
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.errors import DataError
+from jobs.online.column_encoding import content, encode_keys, encode_timestamps, encode_values
+from jobs.online.encoding import (
+    KEY_TYPES,
+    VALUE_TYPES,
+    encode_timestamp,
+    entity_key_prefix,
+    entity_key_value,
+    value_encoder,
+)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+INSTANTS = st.integers(-(10**15), 10**16).map(lambda micros: EPOCH + timedelta(microseconds=micros))
+SCALARS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
+    "INT32": (pa.int32(), st.integers(-(2**31), 2**31 - 1)),
+    "INT64": (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    "DOUBLE": (pa.float64(), st.floats()),
+    "FLOAT": (pa.float32(), st.floats(width=32)),
+    "BOOL": (pa.bool_(), st.booleans()),
+    "STRING": (pa.string(), TEXT),
+    "BYTES": (pa.binary(), st.binary(max_size=300)),
+    "UNIX_TIMESTAMP": (pa.timestamp("us", tz="UTC"), INSTANTS),
+}
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from(sorted(VALUE_TYPES)))
+def test_a_column_of_any_type_has_the_bytes_of_its_values(data: st.DataObject, value_type: str) -> None:
+    arrow, values = SCALARS[value_type.removesuffix("_LIST")]
+    if value_type.endswith("_LIST"):
+        arrow, values = pa.list_(arrow), st.lists(values, max_size=5)
+    column = data.draw(st.lists(st.none() | values, max_size=30))
+    expected = [value_encoder(value_type)(value) for value in column]
+    array = pa.array(column, arrow)
+    assert encode_values(array, value_type, "it").to_pylist() == expected
+    assert encode_values(array[3:], value_type, "a part of it").to_pylist() == expected[3:]
+    assert bytes(content(encode_values(array, value_type, "it"))) == b"".join(expected)
+
+
+@settings(deadline=None)
+@given(st.lists(INSTANTS, max_size=30))
+def test_a_column_of_instants_has_the_bytes_of_each(instants: list[datetime]) -> None:
+    array = pa.array(instants, pa.timestamp("us", tz="UTC"))
+    assert encode_timestamps(array).to_pylist() == [encode_timestamp(instant) for instant in instants]
+
+
+@settings(deadline=None)
+@given(st.data(), st.lists(st.sampled_from(sorted(KEY_TYPES)), min_size=1, max_size=3))
+def test_keys_of_any_types_have_the_bytes_of_each(data: st.DataObject, types: list[str]) -> None:
+    rows = data.draw(st.lists(st.tuples(*(SCALARS[kind][1] for kind in types)), max_size=20))
+    names = [f"key_{number}" for number in range(len(types))]
+    prefix = entity_key_prefix(names)
+    columns = [pa.array([row[place] for row in rows], SCALARS[kind][0]) for place, kind in enumerate(types)]
+    expected = [
+        prefix + b"".join(entity_key_value(value, kind) for value, kind in zip(row, types, strict=True)) for row in rows
+    ]
+    assert encode_keys(columns, types, names, prefix).to_pylist() == expected
+
+
+def test_what_the_source_has_in_another_type_is_converted() -> None:
+    numeric = pa.opaque(pa.string(), "numeric", "PostgreSQL").wrap_array(pa.array(["29.85", None, "7"]))
+    assert encode_values(numeric, "DOUBLE", "fee").to_pylist() == [
+        value_encoder("DOUBLE")(29.85),
+        b"",
+        b")" + struct.pack("<d", 7),
+    ]
+    whole = pa.opaque(pa.string(), "numeric", "PostgreSQL").wrap_array(pa.array(["12.000"]))
+    assert encode_values(whole, "INT64", "count").to_pylist() == [value_encoder("INT64")(Decimal(12))]
+    assert encode_values(pa.array([3], pa.int16()), "INT64", "count").to_pylist() == [b"\x20\x03"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value_type"),
+    [
+        (pa.array(["many"]), "INT64"),
+        (pa.array([1.5]), "INT64"),
+        (pa.array([2**40]), "INT32"),
+        (pa.array([[1]]), "BOOL"),
+    ],
+)
+def test_a_value_that_does_not_fit_its_type_is_refused_by_name(column: pa.Array, value_type: str) -> None:
+    with pytest.raises(DataError, match=f"clicks does not fit its defined type {value_type}"):
+        encode_values(column, value_type, "clicks")
+
+
+def test_a_list_with_a_null_in_it_and_a_key_that_is_null_are_refused_by_name() -> None:
+    with pytest.raises(DataError, match="clicks holds a list with a NULL in it"):
+        encode_values(pa.array([[1, None]]), "INT64_LIST", "clicks")
+    with pytest.raises(DataError, match="join key user_id is NULL in 1 rows"):
+        encode_keys([pa.array(["a", None])], ["STRING"], ["user_id"], b"")
