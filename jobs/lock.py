@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import Self
 
 import psycopg
 
@@ -30,6 +31,11 @@ class WriterLock:
         self._lost = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="writer-lock", daemon=True)
         self._thread.start()
+
+    @property
+    def backend_pid(self) -> int:
+        """The server's process that holds the lock."""
+        return self._connection.info.backend_pid
 
     def check(self) -> None:
         """Return while the lock is surely held; call it before every write. Raises LockLostError."""
@@ -58,6 +64,28 @@ class WriterLock:
             except psycopg.Error:
                 self._lost.set()
                 return
+
+
+class HeldElsewhere:
+    """The writer lock that another process holds, for whom this one writes; a context manager."""
+
+    def __init__(self, backend_pid: int) -> None:
+        """`backend_pid` is the holder's."""
+        self._backend_pid = backend_pid
+        self._connection = postgres.connect("writer lock watch", autocommit=True)
+
+    def check(self) -> None:
+        """Return while the lock is held, as the server says now; call it before every write. Raises LockLostError."""
+        query = """SELECT FROM pg_locks WHERE locktype = 'advisory' AND classid = 0 AND objid = %s AND granted
+                   AND pid = %s AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+        if self._connection.execute(query, (WRITER_LOCK, self._backend_pid)).fetchone() is None:
+            raise LockLostError("the run for which this was written has lost the writer lock, or is gone")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 import psycopg
@@ -12,17 +13,17 @@ from jobs.definitions import SnapshotView
 from jobs.errors import JobError, UsageError
 from jobs.flags import add_lock_wait, job_parser
 from jobs.instants import isoformat, parse_instant, utc_now
-from jobs.lock import writer_lock
+from jobs.lock import WriterLock, writer_lock
 from jobs.online import current_rows, run_history
 from jobs.online import store as online_store
 from jobs.online.local_engine import LocalEngine
-from jobs.online.materializer import Materializer, ViewResult, details_of
+from jobs.online.materializer import Engine, Materializer, ViewResult, details_of
 from jobs.online.retirement import purge_retired, retired_features
 from jobs.online.serving_plan import Publication, build_plan, publish_plan
 from jobs.online.status import ViewStatus, read_status, write_status
 from jobs.registry_reader import RegistryReader
 from jobs.runner import Run, run_job
-from jobs.settings import load_settings
+from jobs.settings import Settings, load_settings
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -48,8 +49,26 @@ def _parser() -> argparse.ArgumentParser:
         default="sample",
         help="where nothing is new: compare a count and a sample with the offline store, or all (default: sample)",
     )
+    parser.add_argument(
+        "--engine",
+        choices=["local", "ray"],
+        default="local",
+        help="fill in this process, or on the Ray cluster that RAY_ADDRESS names (default: local)",
+    )
+    parser.add_argument(
+        "--partitions",
+        metavar="N",
+        type=_positive,
+        help="split the entities by their key's hash (default: 1 local, 4 for each of Ray's CPUs)",
+    )
     add_lock_wait(parser)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of partitions; write 1 or more")
+    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +82,11 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
     settings = load_settings()
     client = online_store.connect(settings)
     client.ping()
-    with writer_lock(arguments.lock_wait) as lock, postgres.connect("materialize") as snapshot:
+    with (
+        _ray_cluster(arguments.engine),
+        writer_lock(arguments.lock_wait) as lock,
+        postgres.connect("materialize") as snapshot,
+    ):
         # One snapshot of the offline store for all views, whatever is ingested meanwhile.
         snapshot.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         snapshot.read_only = True
@@ -74,7 +97,8 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
         status = read_status(client, settings.project)
         _check_watermarks(views, status, as_of, rollback=arguments.rollback)
         run.log("materializing", as_of=isoformat(as_of), feature_views=[view.name for view in views])
-        materializer = Materializer(client, snapshot, settings.project, lock, run, LocalEngine(settings, lock))
+        engine = _engine(arguments, settings, lock)
+        materializer = Materializer(client, snapshot, settings.project, lock, run, engine)
         outcome = materializer.materialize(views, as_of, status, verify_all=arguments.verify == "full")
         results = outcome.views
         lock.check()
@@ -85,6 +109,24 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
         publication = publish_plan(client, settings.project, build_plan(definitions), {**status, **finished})
     run.details |= {"as_of": isoformat(as_of), "publication": publication, **details_of(outcome)}
     return _summary(as_of, results, publication, (utc_now() - started_at).total_seconds())
+
+
+def _ray_cluster(engine: str) -> AbstractContextManager[None]:
+    if engine == "local":
+        return nullcontext()
+    try:
+        from jobs.online.ray_engine import ray_cluster
+    except ImportError as error:
+        raise UsageError(f"--engine ray needs the package ray: {error}") from error
+    return ray_cluster()
+
+
+def _engine(arguments: argparse.Namespace, settings: Settings, lock: WriterLock) -> Engine:
+    if arguments.engine == "local":
+        return LocalEngine(settings, lock, arguments.partitions)
+    from jobs.online.ray_engine import RayEngine
+
+    return RayEngine(lock, arguments.partitions)
 
 
 def _not_in_future(as_of: datetime, now: datetime) -> datetime:

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from jobs.lock import WriterLock
-from jobs.online.current_rows import ALL
+from jobs.online.current_rows import Partition
 from jobs.online.entity_group import EntityGroup
 from jobs.online.partition import Filled
 from jobs.online.partition_task import PartitionTask
@@ -12,14 +12,19 @@ from jobs.settings import RedisSettings
 
 
 class LocalEngine:
-    """One partition, which streams: its memory does not grow with the entities, but for 8 bytes each."""
+    """Partitions one after the other; each streams, so that memory does not grow with it, but for 8 bytes an entity."""
 
-    def __init__(self, settings: RedisSettings, lock: WriterLock) -> None:
-        self._settings, self._lock = settings, lock
+    def __init__(self, settings: RedisSettings, lock: WriterLock, partitions: int | None) -> None:
+        """`partitions`: into how many the entities are split; None for one."""
+        self._settings, self._lock, self._partitions = settings, lock, partitions or 1
 
     def fill(
         self, group: EntityGroup, as_of: datetime, snapshot_id: str, progress: Progress, *, compare: bool
     ) -> Filled:
         """Fill the group; raises JobError or redis.RedisError."""
-        task = PartitionTask(group, as_of, snapshot_id, compare, ALL)
-        return task.run(self._settings, self._lock.check, progress.advance)
+        count = self._partitions if group.join_keys else 1
+        filled = Filled.nothing(len(group.views))
+        for number in range(count):
+            task = PartitionTask(group, as_of, snapshot_id, compare, Partition(number, count))
+            filled += task.run(self._settings, self._lock.check, progress.advance)
+        return filled

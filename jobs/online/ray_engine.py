@@ -1,0 +1,110 @@
+"""Fills the online store on a Ray cluster: partitions by hash of the entity key, as tasks that share nothing.
+
+The workers reach both stores by their own environment, as a job's own process does; no credential goes through Ray.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from jobs import postgres
+from jobs.ending import first_line
+from jobs.errors import JobError, UsageError
+from jobs.lock import HeldElsewhere, WriterLock
+from jobs.online.current_rows import Partition
+from jobs.online.entity_group import EntityGroup
+from jobs.online.partition import Filled
+from jobs.online.partition_task import PartitionTask
+from jobs.progress import Progress
+from jobs.settings import load_settings
+
+# A partition whose worker is lost is filled again by another, so many times.
+RETRIES = 3
+# So that a worker that is slower than the others does not end long after them.
+PARTITIONS_PER_CPU = 4
+CANCEL_SECONDS = 5.0
+
+
+class RayEngine:
+    """Tasks on a connected Ray cluster."""
+
+    def __init__(self, lock: WriterLock, partitions: int | None) -> None:
+        """`partitions`: into how many the entities are split; None for PARTITIONS_PER_CPU."""
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        self._lock, self._partitions = lock, partitions or PARTITIONS_PER_CPU * max(1, cpus)
+
+    def fill(
+        self, group: EntityGroup, as_of: datetime, snapshot_id: str, progress: Progress, *, compare: bool
+    ) -> Filled:
+        """Fill the group. Raises what a partition raised, and JobError when one was lost more than RETRIES times."""
+        count = self._partitions if group.join_keys else 1
+        submit = ray.remote(max_retries=RETRIES, num_cpus=1)(_run).remote
+        pending: dict[Any, int] = {}
+        filled = Filled.nothing(len(group.views))
+        try:
+            for number in range(count):
+                task = PartitionTask(group, as_of, snapshot_id, compare, Partition(number, count))
+                pending[submit(task, self._lock.backend_pid)] = number
+            while pending:
+                done, _ = ray.wait(list(pending), timeout=1.0)
+                self._lock.check()
+                for one in done:
+                    part = _result(one, pending[one], count)
+                    filled += part
+                    progress.advance(int(part.rows.sum()))
+                    del pending[one]
+        finally:
+            _cancel(list(pending))
+        return filled
+
+
+@contextmanager
+def ray_cluster() -> Iterator[None]:
+    """Within, this process is connected to the Ray cluster that RAY_ADDRESS names. Raises UsageError and JobError."""
+    address = os.environ.get("RAY_ADDRESS")
+    if not address:
+        raise UsageError("--engine ray needs RAY_ADDRESS, as in ray://ray-head:10001")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray calls home otherwise
+    try:
+        ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (RayError, ConnectionError, RuntimeError, ValueError) as error:
+        raise JobError(f"the Ray cluster at {address} cannot be reached: {first_line(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _run(task: PartitionTask, lock_pid: int) -> Filled:
+    """What a worker does."""
+    postgres.export_credentials()
+    with HeldElsewhere(lock_pid) as lock:
+        return task.run(load_settings(), lock.check, _ignore)
+
+
+def _ignore(_rows: int) -> None:
+    """Progress is told by whole partitions."""
+
+
+def _result(reference: Any, number: int, count: int) -> Filled:
+    try:
+        found: Filled = ray.get(reference)
+    except RayTaskError as error:
+        raise error.cause from None
+    except RayError as error:
+        raise JobError(f"partition {number} of {count} was lost {RETRIES + 1} times: {first_line(error)}") from error
+    return found
+
+
+def _cancel(references: list[Any]) -> None:
+    """End what still runs; what does not end in time stops before its next write, once the lock is given back."""
+    for reference in references:
+        ray.cancel(reference, force=True)
+    if references:
+        ray.wait(references, num_returns=len(references), timeout=CANCEL_SECONDS)
