@@ -30,7 +30,7 @@ KINDS = {"svc": "Service", "cronjob": "CronJob"}
         ("ingest-job", ["from volume exports, once, now"]),
         ("sample-data", ["3 invented months"]),
         ("ray", ['"0 6 1-10 * *" Etc/UTC, on 4 Ray worker(s) of its own']),
-        ("ray-elsewhere", ["on ray://features-head-svc.ray:10001"]),
+        ("kuberay", ["on ray://feature-platform-ray-head-svc:10001"]),
         ("prometheus-operator", ["a ServiceMonitor; metrics of gateway, feature-server, postgres, redis"]),
         ("prometheus-bundled", ["annotated pods, a Prometheus of its own that keeps 30d; metrics of gateway,"]),
         ("training-set-url", ["s3://features/training-sets/, now building 2024-01-31 to 2024-05-31"]),
