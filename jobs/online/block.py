@@ -19,12 +19,15 @@ from jobs.online.column_encoding import (
     flags,
     integers,
     join,
+    microseconds,
 )
 from jobs.online.encoding import ENTITYLESS_VALUE, entity_key_value
 from jobs.online.entity_group import EntityGroup
 
 Flags = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
+Micros = npt.NDArray[np.int64]
+NO_ROW = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Block:
     """HMGET of all fields of the group."""
     held: pa.Array
     """What Redis replies to `reads` once `writes` were done."""
-    is_present: Flags
-    """n x views: whether the entity has a row of the view."""
+    as_of: Micros
+    """n x views: the as_of of the entity's row, in microseconds since 1970; NO_ROW where it has none."""
     digests: Hashes
     """For each view the sum, modulo 2**64, of the hashes of its rows."""
 
@@ -51,9 +54,14 @@ class Block:
             self.writes.take(place),
             self.reads.take(place),
             self.held.take(place),
-            self.is_present[rows],
+            self.as_of[rows],
             self.digests,
         )
+
+    @property
+    def is_present(self) -> Flags:
+        """n x views: whether the entity has a row of the view."""
+        return np.not_equal(self.as_of, NO_ROW)
 
     @property
     def commands(self) -> npt.NDArray[np.int64]:
@@ -74,8 +82,8 @@ class BlockEncoder:
         """Raises DataError where a value does not fit its definition."""
         group, columns = self._group, iter(batch.columns)
         keys = self._keys([next(columns) for _ in group.join_keys], batch.num_rows)
-        named = join(by_length(keys, lambda length: b"$%d\r\n" % length), keys, constant(b"\r\n"))
-        held, sets, presence, digests = [], [], [], []
+        named = named_keys(keys)
+        held, sets, instants, digests = [], [], [], []
         for view, fields in zip(group.views, group.fields_of, strict=True):
             values = [
                 encode_values(next(columns), feature.type, f"feature {view.name}:{feature.name}")
@@ -84,6 +92,7 @@ class BlockEncoder:
             as_of = next(columns)
             values.append(encode_timestamps(as_of))
             is_present = flags(as_of.is_valid())
+            instants.append(np.where(is_present, microseconds(as_of), NO_ROW))
             replies, arguments = _bulks(values, fields)
             digests.append(_digest(keys, replies, is_present))
             if not is_present.all():
@@ -91,15 +100,14 @@ class BlockEncoder:
                 arguments = pc.if_else(booleans(is_present), arguments, constant(b""))
             held.append(replies)
             sets.append(arguments)
-            presence.append(is_present)
-        matrix = np.column_stack(presence)
+        as_ofs = np.column_stack(instants)
         count = len(group.fields)
         return Block(
             keys=keys,
-            writes=self._writes(named, sets, matrix),
+            writes=self._writes(named, sets, as_ofs != NO_ROW),
             reads=join(constant(b"*%d\r\n$5\r\nHMGET\r\n" % (2 + count)), named, constant(self._all_fields)),
             held=join(constant(b"*%d\r\n" % count), *held),
-            is_present=matrix,
+            as_of=as_ofs,
             digests=np.array(digests, np.uint64),
         )
 
@@ -123,6 +131,11 @@ class BlockEncoder:
                 removal = join(head, named, constant(b"".join(map(bulk, fields))))
                 parts.append(pc.if_else(booleans(is_absent), removal, constant(b"")))
         return join(*parts)
+
+
+def named_keys(keys: pa.Array) -> pa.Array:
+    """Each key as a RESP bulk string."""
+    return join(by_length(keys, lambda length: b"$%d\r\n" % length), keys, constant(b"\r\n"))
 
 
 def bulk(value: bytes) -> bytes:

@@ -48,12 +48,17 @@ def encode_values(column: pa.Array, value_type: str, name: str) -> pa.Array:
 
 def encode_timestamps(column: pa.Array) -> pa.Array:
     """`google.protobuf.Timestamp` messages of instants in UTC (microseconds); a NULL becomes no bytes at all."""
-    micros = _numpy(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), "<i8")
+    micros = microseconds(column)
     seconds, rest = np.divmod(micros, MICROSECONDS)
     parts = [_where_not_zero(seconds, b"\x08")]
     if rest.any():
         parts.append(_where_not_zero(rest * 1000, b"\x10"))
     return join(*parts)
+
+
+def microseconds(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Instants as microseconds since 1970; 0 for a NULL."""
+    return _numpy(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), "<i8")
 
 
 def encode_keys(columns: Sequence[pa.Array], types: Sequence[str], names: Sequence[str], prefix: bytes) -> pa.Array:

@@ -54,14 +54,24 @@ class Filled:
 class PartitionFiller:
     """Writes the entities of one group to Redis, as they stream out of Postgres, and reads each back."""
 
-    def __init__(self, group: EntityGroup, wires: Wires, before_write: Callable[[], None], *, compare: bool) -> None:
+    def __init__(
+        self,
+        group: EntityGroup,
+        wires: Wires,
+        before_write: Callable[[], None],
+        *,
+        compare: bool,
+        select: Callable[[Wire, Block], Block] | None = None,
+    ) -> None:
         """`before_write` raises when nothing may be written any more.
 
         With `compare`, what Redis holds already is read first and left alone: the way where little has changed.
+        `select` says which entities of a block are written, if not all.
         """
         self._group, self._wires, self._before_write, self._compare = group, wires, before_write, compare
+        self._select = select
 
-    def fill(self, session: ArrowSession, query: str, advance: Callable[[int], None]) -> Filled:
+    def fill(self, session: ArrowSession, query: str, advance: Callable[[int], object]) -> Filled:
         """Fill what `query` gives; `advance` is told of rows as they are proven.
 
         Raises DataError for a value that does not fit, VerificationError when Redis does not hold what was written.
@@ -82,6 +92,8 @@ class PartitionFiller:
         return filled
 
     def _fill_block(self, wire: Wire, block: Block, filled: Filled) -> None:
+        if self._select is not None:
+            block = self._select(wire, block)
         if self._compare:
             replies = self._read(wire, block, filled)
             if replies is None:
