@@ -6,6 +6,7 @@ User and password may be mounted files, which `export_credentials` turns into PG
 import os
 
 import psycopg
+from psycopg import sql
 
 from jobs.errors import JobError, UsageError
 from jobs.settings import PREFIX, folder_named_by, read_secret
@@ -61,6 +62,12 @@ def connect(
     except psycopg.OperationalError as error:
         where = f"{os.environ['PGHOST']}:{os.environ.get('PGPORT', '5432')}/{os.environ['PGDATABASE']}"
         raise JobError(f"Postgres at {where} cannot be reached: {_reason(error)}") from error
+
+
+def estimated_rows(connection: psycopg.Connection, query: str) -> int:
+    """How many rows the planner expects of `query`, which is not run."""
+    (plans,) = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(sql.SQL(query)).as_string(None)).fetchone() or ([],)
+    return int(plans[0]["Plan"]["Plan Rows"])
 
 
 def _reason(error: psycopg.Error) -> str:

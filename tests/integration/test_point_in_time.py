@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from jobs.feast_plugins import join
 from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStore, PointInTimePostgreSQLOfflineStoreConfig
-from jobs.feast_plugins.retrieval import exported_snapshot
+from jobs.feast_plugins.sessions import exported_snapshot
 from tests.integration.point_in_time_support import (
     DAY,
     GRACE,
@@ -65,8 +66,17 @@ def questions(keys: list[Key]) -> st.SearchStrategy[list[Asked]]:
     return st.lists(st.builds(Asked, st.sampled_from(keys), hours), min_size=1, max_size=12)
 
 
+WAYS = {"in memory": 10**12, "in Postgres": 0}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the two ways to join always the one, whatever the sizes."""
+    monkeypatch.setattr(join, "ROWS_PER_ENTITY_ROW", WAYS[request.param])
+
+
 @pytest.fixture
-def prices(connection: psycopg.Connection, tmp_path: Path) -> Prices:
+def prices(connection: psycopg.Connection, tmp_path: Path, way: None) -> Prices:
     return Prices(connection, tmp_path)
 
 
