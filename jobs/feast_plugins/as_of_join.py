@@ -38,10 +38,9 @@ class History:
         key, as_of = key[of_interest], as_of[of_interest]
         self._as_ofs = np.sort(pc.unique(pa.array(as_of)).to_numpy())
         place = self._place(key, np.searchsorted(self._as_ofs, as_of, "right"))
-        if created_at is None:
-            order = np.argsort(place, kind="stable")
-        else:
-            order = np.lexsort((created_at[of_interest], place))
+        order = np.argsort(place)
+        if created_at is not None:
+            _order_within(order, place, created_at[of_interest])
         self._rows = of_interest[order]
         self._place_of, self._key, self._as_of = place[order], key[order], as_of[order]
         self._created_at = None if created_at is None else created_at[self._rows]
@@ -77,12 +76,22 @@ class History:
             known = self._created_at[row] <= t + limits.grace
         stands = known if self._withdrawn is None else known & ~self._withdrawn[row]
         # One that was not known hides nothing; a tombstone hides all of its as_of.
-        before = np.where(known & ~stands, np.searchsorted(self._place_of, self._place_of[row]), row) - 1
-        return stands, np.where(stands, row, before)
+        hides = known & ~stands
+        instead = np.where(stands, row, row - 1)
+        instead[hides] = np.searchsorted(self._place_of, self._place_of[row[hides]]) - 1
+        return stands, instead
 
     def _place(self, key: Numbers, as_of: Numbers) -> Numbers:
         place: Numbers = key * (len(self._as_ofs) + 1) + as_of
         return place
+
+
+def _order_within(order: Numbers, place: Numbers, created_at: Numbers) -> None:
+    """Put rows of equal place, which are few, in the order of created_at."""
+    same = np.diff(place[order]) == 0
+    several = np.flatnonzero(np.append(same, False) | np.append(False, same))
+    rows = order[several]
+    order[several] = rows[np.lexsort((created_at[rows], place[rows]))]
 
 
 def instants(column: pa.ChunkedArray) -> Numbers:
