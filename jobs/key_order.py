@@ -25,7 +25,7 @@ class KeyOrderedRows:
         self._batches: Iterator[pa.RecordBatch] = iter(batches)
         self._columns = key
         self._held: deque[pa.RecordBatch] = deque([next(self._batches)])
-        self._schema = self._held[0].schema
+        self.schema: pa.Schema = self._held[0].schema
         self._rows = self._held[0].num_rows
 
     def key_at(self, number: int) -> Key | None:
@@ -51,7 +51,7 @@ class KeyOrderedRows:
             if count < batch.num_rows:
                 self._held.appendleft(batch.slice(count))
                 break
-        return pa.Table.from_batches(taken, self._schema)
+        return pa.Table.from_batches(taken, self.schema)
 
     def _hold_another(self) -> bool:
         batch = next(self._batches, None)

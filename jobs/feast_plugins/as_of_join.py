@@ -8,12 +8,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.instant_numbers import microseconds
 from jobs.row_numbers import NOT_FOUND, Numbers
 
 Flags = npt.NDArray[np.bool_]
-FOREVER = np.iinfo(np.int64).max
-# Postgres' -infinity as the driver gives it, and its infinity, which overflows.
-_INFINITY = np.iinfo(np.int64).min + 946_684_800_000_000 - 1
 
 
 @dataclass(frozen=True)
@@ -26,7 +24,7 @@ class Limits:
     @staticmethod
     def of(ttl: timedelta | None, grace: timedelta) -> "Limits":
         """The limits of these durations."""
-        return Limits(None if ttl is None else ttl // timedelta(microseconds=1), grace // timedelta(microseconds=1))
+        return Limits(None if ttl is None else microseconds(ttl), microseconds(grace))
 
 
 class History:
@@ -92,9 +90,3 @@ def _order_within(order: Numbers, place: Numbers, created_at: Numbers) -> None:
     several = np.flatnonzero(np.append(same, False) | np.append(False, same))
     rows = order[several]
     order[several] = rows[np.lexsort((created_at[rows], place[rows]))]
-
-
-def instants(column: pa.ChunkedArray) -> Numbers:
-    """Instants in microseconds since 1970, FOREVER for Postgres' infinity; the least number for NULL."""
-    numbers: Numbers = pc.fill_null(column.cast(pa.int64()), np.iinfo(np.int64).min).to_numpy()
-    return np.where(numbers == _INFINITY, FOREVER, numbers)

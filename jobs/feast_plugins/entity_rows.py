@@ -34,6 +34,10 @@ class Entities(Protocol):
     """Entity rows of whatever origin."""
 
     @property
+    def order(self) -> tuple[str, ...]:
+        """The keys in whose order they come; none where they can be put in any."""
+
+    @property
     def instant(self) -> str:
         """The column of the instants."""
 
@@ -97,9 +101,7 @@ class EntityStream:
         return pa.concat_tables([self.schema.empty_table(), *self.tables])
 
     def parts(self, snapshot: ArrowSnapshot, order: Sequence[str], rows: int) -> Iterator[pa.Table]:  # noqa: ARG002
-        """As they come. Raises ValueError when views are keyed otherwise than the stream is ordered."""
-        if tuple(order) != self.order:
-            raise ValueError(f"entity rows ordered by {', '.join(self.order)} were asked for by {', '.join(order)}")
+        """As they come."""
         return self.tables
 
 
@@ -107,6 +109,7 @@ class EntityTable:
     """A table in memory, which comes back untouched."""
 
     columns: Sequence[ReadColumn] = ()
+    order: tuple[str, ...] = ()
 
     def __init__(self, table: pa.Table) -> None:
         self._table = _in_microseconds(table)
@@ -154,6 +157,8 @@ class EntityTable:
 
 class EntityQuery:
     """A SQL query, asked once."""
+
+    order: tuple[str, ...] = ()
 
     def __init__(self, query: str, config: PostgreSQLConfig) -> None:
         self._query = query.strip().rstrip(";")

@@ -7,12 +7,12 @@ import psycopg
 import pyarrow as pa
 
 from jobs.arrow_snapshot import ArrowSnapshot
-from jobs.feast_plugins.as_of_join import instants
-from jobs.feast_plugins.entity_rows import Entities, EntityTable
+from jobs.feast_plugins.entity_rows import Entities, EntityStream, EntityTable
 from jobs.feast_plugins.point_in_time import join_query
 from jobs.feast_plugins.result_columns import read_query, result_table
 from jobs.feast_plugins.view_rows import ARROW_KEYS, ViewRows, Window
 from jobs.feast_plugins.view_sources import RequestedView
+from jobs.instant_numbers import TIMESTAMP, instant_numbers
 from jobs.key_order import KeyOrderedRows, key_of
 from jobs.postgres import estimated_rows
 from jobs.row_numbers import RowNumbers
@@ -57,11 +57,10 @@ class PointInTimeJoin:
 
         Views with all the keys are read in step; of the others, which have fewer, all rows are held.
         """
-        order = max((view.keys for view in self._views), key=len, default=())
+        order = self._entities.order or max((view.keys for view in self._views), key=len, default=())
         window = _window(self._entities)
         if window is None or not self._comparable():
-            names = [(name, "ascending") for name in (*order, self._entities.instant)]
-            yield self._in_postgres(self._entities).sort_by(names)
+            yield from self._parts_in_postgres(order)
             return
         with ExitStack() as reading:
             sources = [self._source(view, order, window, reading) for view in self._views]
@@ -75,6 +74,13 @@ class PointInTimeJoin:
                     for view, source in zip(self._views, sources, strict=True)
                 ]
                 yield self._joined(table, [column for columns in found for column in columns])
+
+    def _parts_in_postgres(self, order: Sequence[str]) -> Iterator[pa.Table]:
+        if isinstance(self._entities, EntityStream):
+            yield from (self._in_postgres(EntityTable(table)) for table in self._entities.tables)
+        else:
+            names = [(name, "ascending") for name in (*order, self._entities.instant)]
+            yield self._in_postgres(self._entities).sort_by(names)
 
     def _source(
         self, view: ViewRows, order: Sequence[str], window: Window, reading: ExitStack
@@ -121,7 +127,7 @@ class _Asked:
 
     def __init__(self, table: pa.Table, entities: Entities) -> None:
         self._table, self._entities = table, entities
-        self.instants = instants(table[entities.instant].cast(pa.timestamp("us", "UTC")))
+        self.instants = instant_numbers(table[entities.instant].cast(TIMESTAMP))
         self._numbers: dict[tuple[str, ...], RowNumbers] = {}
 
     def numbers(self, view: ViewRows) -> RowNumbers:

@@ -10,10 +10,11 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from jobs.arrow_snapshot import ArrowSnapshot
-from jobs.feast_plugins.as_of_join import History, Limits, instants
+from jobs.feast_plugins.as_of_join import History, Limits
 from jobs.feast_plugins.point_in_time import tie_order
 from jobs.feast_plugins.result_columns import ReadColumn, described
 from jobs.feast_plugins.view_sources import RequestedView
+from jobs.instant_numbers import instant_numbers
 from jobs.key_order import key_order
 from jobs.row_numbers import Numbers, RowNumbers
 
@@ -67,10 +68,10 @@ class ViewRows:
     def history(self, rows: pa.Table, numbers: RowNumbers) -> History:
         """`rows`, as `query` gives them, under the numbers of the entity rows' keys."""
         width = len(self.keys)
-        created_at = instants(rows["created_at"]) if self.view.created_at else None
+        created_at = instant_numbers(rows["created_at"]) if self.view.created_at else None
         withdrawn = rows["withdrawn"].to_numpy() if self.view.tombstone else None
         return History(
-            numbers.find(rows.columns[:width], rows.num_rows), instants(rows["as_of"]), created_at, withdrawn
+            numbers.find(rows.columns[:width], rows.num_rows), instant_numbers(rows["as_of"]), created_at, withdrawn
         )
 
     def without_ties(self, snapshot: ArrowSnapshot, window: Window, rows: pa.Table, tied: Numbers) -> pa.Table:

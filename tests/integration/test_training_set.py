@@ -22,12 +22,14 @@ import pytest
 
 from jobs import VERSION, postgres, training_set
 from jobs.errors import JobError
+from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStoreConfig
+from jobs.feast_plugins.sessions import arrow_snapshot, exported_snapshot
 from jobs.local.servers import PostgresServer
 from jobs.lock import writer_lock
 from jobs.migrations import migrate_ledger, migrate_repository
 from jobs.registry import apply_repository
 from jobs.settings import load_settings
-from jobs.training.leak_proof import prove_labels
+from jobs.training.leak_proof import LabelProver
 from jobs.training.rows import RULES, find_labels
 from jobs.training.window import LabelledInstant
 from tests.conftest import REPOSITORY
@@ -494,9 +496,14 @@ def test_a_label_from_outside_its_window_is_found_out(
     if label_at:
         world.label("ann", label_at, True)
     instants = pa.array([JANUARY], pa.timestamp("us", "UTC"))
+    store_config = PointInTimePostgreSQLOfflineStoreConfig(db_schema="offline")
     table = pa.table({"user_id": ["ann"], "event_timestamp": instants, "churn_label": [True]})
-    with pytest.raises(JobError, match=complaint):
-        prove_labels(world.connection, find_labels(repository), [LabelledInstant(JANUARY, FEBRUARY, 3 * DAY)], table)
+    nothing = {"__at": instants[:0], "__created_at": instants[:0], "__tombstone": pa.array([], pa.bool_())}
+    in_reach = pa.table({"user_id": pa.array([], pa.string()), "churn_label": pa.array([], pa.bool_()), **nothing})
+    with exported_snapshot(store_config) as _, arrow_snapshot(store_config) as snapshot:
+        prover = LabelProver(find_labels(repository), [LabelledInstant(JANUARY, FEBRUARY, 3 * DAY)], snapshot)
+        with pytest.raises(JobError, match=complaint):
+            prover.add(table, in_reach)
 
 
 # Another team's repository
