@@ -83,7 +83,7 @@ class ArrowDatabase:
 
 @contextmanager
 def arrow_database(conninfo: str) -> Iterator[ArrowDatabase]:
-    """The database at libpq's connection string `conninfo` (not empty), which stands over the environment's PG variables."""
+    """The database at libpq's connection string `conninfo` (not empty), which stands over libpq's environment."""
     with ExitStack() as opened:
         with _told():
             database = opened.enter_context(adbc_driver_postgresql.connect(conninfo))

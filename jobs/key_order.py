@@ -62,8 +62,8 @@ class KeyOrderedRows:
         return True
 
     def _not_after(self, batch: pa.RecordBatch, last: Key) -> int:
-        low, high = 0, batch.num_rows
-        if high and self._key(batch, high - 1) <= last:
+        low, high = 0, int(batch.num_rows)
+        if high == 0 or self._key(batch, high - 1) <= last:
             return high
         while low < high:
             middle = (low + high) // 2

@@ -66,8 +66,10 @@ def connect(
 
 def estimated_rows(connection: psycopg.Connection, query: str) -> int:
     """How many rows the planner expects of `query`, which is not run."""
-    (plans,) = connection.execute(sql.SQL("EXPLAIN (FORMAT JSON) {}").format(sql.SQL(query)).as_string(None)).fetchone() or ([],)
-    return int(plans[0]["Plan"]["Plan Rows"])
+    explained = connection.execute(
+        sql.SQL("EXPLAIN (FORMAT JSON) {}").format(sql.SQL(query)).as_string(None)
+    ).fetchone()
+    return int(explained[0][0]["Plan"]["Plan Rows"]) if explained else 0
 
 
 def _reason(error: psycopg.Error) -> str:

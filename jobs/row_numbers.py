@@ -8,14 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Numbers = npt.NDArray[np.int64]
-Column = pa.Array | pa.ChunkedArray
 NOT_FOUND = -1
 
 
 class RowNumbers:
     """Numbers the different rows of some columns from 0. Values are equal as Postgres has it: NaN is NaN, -0 is 0."""
 
-    def __init__(self, columns: Sequence[Column], rows: int, *, nulls_equal: bool) -> None:
+    def __init__(self, columns: Sequence[pa.ChunkedArray], rows: int, *, nulls_equal: bool) -> None:
         """`rows`: how long each column is. With `nulls_equal` a NULL is a value like others, else it equals nothing."""
         self._nulls_equal = nulls_equal
         self._values: list[pa.Array] = []
@@ -32,7 +31,7 @@ class RowNumbers:
             self._pairs.append(pc.unique(pairs))
             self.numbers = _numbers(pc.index_in(pairs, value_set=self._pairs[-1], skip_nulls=True))
 
-    def find(self, columns: Sequence[Column], rows: int) -> Numbers:
+    def find(self, columns: Sequence[pa.ChunkedArray], rows: int) -> Numbers:
         """The number of each of other `rows`, which have columns of the same types; NOT_FOUND where none is equal."""
         numbers: Numbers = np.zeros(rows, np.int64)
         for index, column in enumerate(map(_plain, columns)):
@@ -44,7 +43,7 @@ class RowNumbers:
             numbers = _numbers(pc.index_in(pairs, value_set=self._pairs[index - 1], skip_nulls=True))
         return numbers
 
-    def _places(self, column: Column, values: pa.Array) -> Numbers:
+    def _places(self, column: pa.ChunkedArray, values: pa.Array) -> Numbers:
         return _numbers(pc.index_in(column, value_set=values, skip_nulls=not self._nulls_equal))
 
 
@@ -53,11 +52,11 @@ def _paired(numbers: Numbers, places: Numbers, count: int) -> pa.Array:
     return pa.array(numbers * count + places, mask=(numbers == NOT_FOUND) | (places == NOT_FOUND))
 
 
-def _numbers(found: Column) -> Numbers:
+def _numbers(found: pa.ChunkedArray) -> Numbers:
     numbers: Numbers = pc.fill_null(found, NOT_FOUND).to_numpy().astype(np.int64)
     return numbers
 
 
-def _plain(column: Column) -> Column:
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """-0.0 and 0.0 are one number, and have two encodings."""
     return pc.add(column, pa.scalar(0, column.type)) if pa.types.is_floating(column.type) else column

@@ -46,10 +46,11 @@ class History:
 
     def tied(self) -> Numbers:
         """The numbers of rows that others equal in key and both times, the first of each of these not among them."""
-        same = self._place_of[1:] == self._place_of[:-1]
+        same = np.diff(self._place_of) == 0
         if self._created_at is not None:
-            same &= self._created_at[1:] == self._created_at[:-1]
-        return self._rows[1:][same]
+            same &= np.diff(self._created_at) == 0
+        tied: Numbers = self._rows[1:][same]
+        return tied
 
     def latest(self, key: Numbers, t: Numbers, limits: Limits) -> Numbers:
         """The number of the row that counts for each (key, t); NOT_FOUND where there is none."""

@@ -1,4 +1,4 @@
-"""Entity rows, as they are given, made ready for the join: a pandas frame, an Arrow table, SQL, or a stream of tables."""
+"""Entity rows as they are given, made ready for the join: a pandas frame, an Arrow table, SQL, a stream of tables."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

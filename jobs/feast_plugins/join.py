@@ -69,10 +69,8 @@ class PointInTimeJoin:
                     continue
                 last = key_of(table, [table.schema.get_field_index(name) for name in order], table.num_rows - 1)
                 asked = _Asked(table, self._entities)
-                found = [
-                    self._features(view, asked, source.until(last) if isinstance(source, KeyOrderedRows) else source, window)
-                    for view, source in zip(self._views, sources, strict=True)
-                ]
+                rows_of = (source.until(last) if isinstance(source, KeyOrderedRows) else source for source in sources)
+                found = [self._features(view, asked, of, window) for view, of in zip(self._views, rows_of, strict=True)]
                 yield self._joined(table, [column for columns in found for column in columns])
 
     def _parts_in_postgres(self, order: Sequence[str]) -> Iterator[pa.Table]:

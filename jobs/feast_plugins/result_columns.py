@@ -49,7 +49,7 @@ class ReadColumn:
         )
 
     def array(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Raises ValueError naming the column when a value does not fit the type: nothing is rounded or cut silently."""
+        """Raises ValueError naming the column when a value does not fit the type: nothing is rounded or cut."""
         target = self.result.type
         try:
             if self.oid in _JSON:

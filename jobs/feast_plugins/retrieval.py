@@ -12,6 +12,7 @@ from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import ValidationReference
+from feast.types import from_feast_to_pyarrow_type
 
 from jobs.feast_plugins.entity_rows import Entities
 from jobs.feast_plugins.join import PointInTimeJoin
@@ -62,7 +63,7 @@ class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
         """
         with self._join(timeout) as join:
             for part in join.parts(rows):
-                yield _Part(part, self).to_arrow()
+                yield self._as_defined(_Part(part, self).to_arrow())
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return _to_pandas(self._to_arrow_internal(timeout))
@@ -70,6 +71,19 @@ class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         with self._join(timeout) as join:
             return join.whole()
+
+    def _as_defined(self, part: pa.Table) -> pa.Table:
+        """With on-demand features of the types of their definition, which what a part happens to hold does not tell."""
+        types = {
+            f"{view.projection.name_to_use()}__{field.name}" if self.full_feature_names else field.name: field.dtype
+            for view in self.on_demand_feature_views
+            for field in view.features
+        }
+        fields = [
+            field.with_type(from_feast_to_pyarrow_type(types[field.name])) if field.name in types else field
+            for field in part.schema
+        ]
+        return part.cast(pa.schema(fields))
 
     @contextmanager
     def _join(self, timeout: int | None) -> Iterator[PointInTimeJoin]:

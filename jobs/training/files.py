@@ -38,9 +38,7 @@ WriteFiles = Callable[[Path], Mapping[str, Digest]]
 """Writes a set's files to a folder and returns what it wrote, by the files' names."""
 
 
-def write_set(
-    tables: Iterable[pa.Table], manifest: Callable[[], dict[str, object]], folder: Path
-) -> dict[str, Digest]:
+def write_set(tables: Iterable[pa.Table], manifest: Callable[[], dict[str, object]], folder: Path) -> dict[str, Digest]:
     """Write the set's files to `folder` and return what was written; the manifest names the digests of the others.
 
     `tables` have one schema, and there is one at least; the same rows give the same bytes, wherever they are cut.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -97,4 +98,4 @@ def _blocks(counts: Numbers) -> list[tuple[int, int]]:
     """From and to which row there are about PAIRS_AT_ONCE pairs, so that no source makes them too many at once."""
     cuts = np.searchsorted(np.cumsum(counts), np.arange(PAIRS_AT_ONCE, int(counts.sum()), PAIRS_AT_ONCE))
     edges = np.unique(np.concatenate([[0], cuts, [len(counts)]]))
-    return [(int(begin), int(end)) for begin, end in zip(edges, edges[1:], strict=False)]
+    return [(int(begin), int(end)) for begin, end in pairwise(edges)]

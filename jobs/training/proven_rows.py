@@ -18,7 +18,7 @@ from jobs.training.source_rows import SourceRows, in_reach, labels_in_reach, rea
 from jobs.training.views import TrainingView
 from jobs.training.window import LabelledInstant
 
-PART_ROWS = 1 << 17
+PART_ROWS = 1 << 16
 """About so many rows of the longest table are looked at together."""
 Join = Callable[[pa.Schema, Iterator[pa.Table]], Generator[pa.Table, None, None]]
 """From the schema and the tables of entity rows, in the order of their key, to those tables with features."""

@@ -81,9 +81,7 @@ def check_some_left(counts: Sequence[Counts], views: Sequence[TrainingView]) -> 
     candidates = sum(count.candidates for count in counts)
     if not candidates:
         names = ", ".join(view.name for view in views)
-        raise DataError(
-            f"no row: rule no_snapshot removed all; none of {names} has a row of a month-end from {window}"
-        )
+        raise DataError(f"no row: rule no_snapshot removed all; none of {names} has a row of a month-end from {window}")
     removed = {rule: sum(count.removed[rule] for count in counts) for rule in RULES}
     reasons = "; ".join(f"rule {rule} removed {number} ({RULES[rule]})" for rule, number in removed.items() if number)
     raise DataError(f"no row is left of {candidates} at the month-ends from {window}: {reasons}")

@@ -1,4 +1,4 @@
-"""The rows that a training set's rules and proof look at, by plain queries of their own: the join has no part in them."""
+"""The rows that a training set's rules and proof look at, by plain queries of their own, apart from the join's."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -37,7 +37,7 @@ _COMPARABLE = {
 
 @dataclass(frozen=True)
 class SourceTable:
-    """What is read of a view or of the labels: columns named like a set's, then `__at`, `__created_at` and `__tombstone`."""
+    """What is read of a view or the labels: columns named like a set's, then `__at`, `__created_at`, `__tombstone`."""
 
     name: str
     relation: sql.Composable
@@ -58,7 +58,9 @@ class SourceTable:
 
     def query(self, conditions: Sequence[sql.Composable], *, ordered: bool) -> str:
         """The rows that meet the conditions, with a key; in the key's order, text by its bytes."""
-        selected = [sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in self.columns]
+        selected: list[sql.Composable] = [
+            sql.SQL("{} AS {}").format(value, sql.Identifier(name)) for name, value in self.columns
+        ]
         keys = [value for _, value in self.columns[: len(self.keys)]]
         query = sql.SQL(
             "SELECT {selected}, {at}::timestamptz AS __at, {created_at}::timestamptz AS __created_at, "
@@ -143,7 +145,7 @@ class SourceRows:
 def read_sources(
     snapshot: ArrowSnapshot, tables: Sequence[SourceTable], queries: Sequence[str], key: tuple[str, ...]
 ) -> Iterator[SourceRows]:
-    """`queries` are those of the tables. Tables with the whole `key` stream; of others, which have fewer, all is held."""
+    """`queries` are the tables'. Tables with the whole `key` stream; of others, which have fewer, all is held."""
     whole, streams = {}, {}
     with ExitStack() as reading:
         for table, query in zip(tables, queries, strict=True):

@@ -42,6 +42,7 @@ from tests.integration.training_support import (
     FEBRUARY,
     JANUARY,
     MARCH,
+    TABLES,
     Outcome,
     World,
     applied_template,
@@ -424,6 +425,44 @@ def test_the_same_inputs_give_the_same_bytes_wherever_the_rows_lie_and_however_t
     keys = [(user.encode(), at) for user, at in first.pairs()]
     assert keys == sorted(keys)
     assert len(keys) == 60
+
+
+@pytest.mark.parametrize("rows", [1, 7])
+def test_the_bytes_do_not_depend_on_how_many_parts_there_were(
+    world: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    for number in random.Random(7).sample(range(1000), 30):
+        for as_of in (JANUARY, FEBRUARY):
+            world.there(f"{'zZéäA'[number % 5]}{number}", as_of, monthly_fee=number / 7)
+            world.label(f"{'zZéäA'[number % 5]}{number}", as_of, bool(number % 2))
+    monkeypatch.setattr("jobs.training.files.ROW_GROUP_ROWS", 10)
+    whole = run("--feature-service", "churn_v2")
+    monkeypatch.setattr("jobs.training.proven_rows.PART_ROWS", rows)
+    in_parts = run("--feature-service", "churn_v2", folder=tmp_path / "parts")
+    assert whole.code == 0
+    assert whole.files == in_parts.files
+    assert pq.ParquetFile(whole.folder / "training_df.parquet").num_row_groups == 3
+
+
+def test_the_memory_that_a_run_takes_does_not_grow_with_the_set(world: World, run: Run, tmp_path: Path) -> None:
+    peaks = []
+    for customers in (5_000, 50_000):
+        for table in (*TABLES, "churn_labels"):
+            instant = "label_at" if table == "churn_labels" else "as_of"
+            world.connection.execute(f"TRUNCATE {table}")
+            world.connection.execute(
+                f"""INSERT INTO {table} (user_id, {instant}, created_at)
+                    SELECT 'customer-' || n, t, t FROM generate_series(1, %s) AS n, unnest(%s) AS t""",
+                (customers, [JANUARY, FEBRUARY]),
+            )
+        world.connection.execute("UPDATE churn_labels SET churn_label = true")
+        ended = job_process.run(
+            "tests.integration.small_parts", "--output", str(tmp_path / f"{customers}"), "--end", "2024-01-31"
+        )
+        assert ended.code == 0, ended.err
+        assert f"training_set: {customers:,} rows" in ended.out
+        peaks.append(int(re.search(r"peak (\d+) MB", ended.err).group(1)))  # type: ignore[union-attr]
+    assert peaks[1] < peaks[0] + 30
 
 
 # The manifest and its proof
