@@ -296,7 +296,7 @@ def test_a_million_entity_rows_are_joined_in_seconds(prices: Prices) -> None:
     keys = [str(number % 125_000) for number in range(1_000_000)]
     entity_df = pd.DataFrame({"shop": keys, "item": "1", "event_timestamp": pd.Timestamp(day(2))})
     table = pa.Table.from_pandas(entity_df, preserve_index=False)
-    found = store.get_historical_features(table, ["forever_fv:price"]).to_arrow()  # type: ignore[arg-type]
+    found = store.get_historical_features(table, ["forever_fv:price"]).to_arrow()
     assert found["shop"].to_pylist() == keys
     known = [number % 125_000 for number in range(1_000_000)]
     assert found["price"].to_pylist() == [number if 0 < number <= 100_000 else None for number in known]
