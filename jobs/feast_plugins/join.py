@@ -17,7 +17,7 @@ from jobs.key_order import KeyOrderedRows, key_of
 from jobs.postgres import estimated_rows
 from jobs.row_numbers import RowNumbers
 
-ROWS_PER_ENTITY_ROW = 25
+ROWS_PER_ENTITY_ROW = 15
 """Where views have more rows in reach than so many for each entity row, Postgres looks the few up (measured)."""
 
 
