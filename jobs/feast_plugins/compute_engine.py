@@ -31,7 +31,7 @@ from jobs.definitions import snapshot_view
 from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStoreConfig
 from jobs.feast_plugins.sessions import conninfo_of
 from jobs.lock import writer_lock
-from jobs.online.block import Block, bulk, named_keys
+from jobs.online.block import Block, bulk, bulks
 from jobs.online.column_encoding import constant, content, join
 from jobs.online.current_rows import current_entities_query
 from jobs.online.entity_group import EntityGroup
@@ -111,7 +111,7 @@ class _NotOlder:
 
     def __call__(self, wire: Wire, block: Block) -> Block:
         head, asked = constant(b"*3\r\n$5\r\nHMGET\r\n"), constant(bulk(self._field))
-        wire.send(content(join(head, named_keys(block.keys), asked)))
+        wire.send(content(join(head, bulks(block.keys), asked)))
         stored = np.array([self._micros(value) for (value,) in wire.replies(len(block.keys))], np.int64)
         is_older = block.as_of[:, 0] < stored
         return block.take(np.flatnonzero(~is_older)) if is_older.any() else block

@@ -101,12 +101,15 @@ def join(*parts: pa.Array | pa.Scalar) -> pa.Array:
     return pc.binary_join_element_wise(*parts, constant(b""))
 
 
-def by_length(values: pa.Array, render: Callable[[int], bytes]) -> pa.Array:
-    """What `render` makes of each value's length in bytes; it is called once for each length that there is."""
+def by_length(values: pa.Array, render: Callable[[int], bytes]) -> pa.Array | pa.Scalar:
+    """What `render` makes of each value's length in bytes; a scalar where all have the same.
+
+    It is called once for each length that there is.
+    """
     lengths = pc.binary_length(values)
     distinct = pc.unique(lengths)
     rendered = binaries([render(length) for length in distinct.to_pylist()])
-    return rendered.take(pc.index_in(lengths, distinct))
+    return rendered[0] if len(rendered) == 1 else rendered.take(pc.index_in(lengths, distinct))
 
 
 def content(column: pa.Array) -> memoryview:
