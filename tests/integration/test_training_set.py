@@ -334,6 +334,17 @@ def test_a_row_shows_what_was_known_by_its_instant_and_the_grace(world: World, r
     assert run().rows[0]["monthly_fee"] == 2.0
 
 
+def test_what_never_became_known_is_known_too_late_and_what_always_was_is_not(world: World, run: Run) -> None:
+    for user, since in (("ann", "infinity"), ("bob", "-infinity")):
+        world.connection.execute(
+            "INSERT INTO payments_agg_90d_snapshots VALUES (%s, %s, %s, false, 2)", (user, JANUARY, since)
+        )
+        world.label(user, FEBRUARY, False)
+    outcome = run()
+    assert outcome.pairs() == [("bob", JANUARY)]
+    assert "(known_too_late removed 1)" in outcome.line
+
+
 def test_columns_are_key_instant_features_in_the_services_order_and_label(world: World, run: Run) -> None:
     small_world(world)
     first, *_ = run().rows
