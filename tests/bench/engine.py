@@ -1,0 +1,162 @@
+"""`python -m tests.bench.engine`: our jobs beside Feast's own and beside floors, on one machine in one run.
+
+Each side is a process of its own over the same tables and the same Redis, one after the other in each round; what is
+compared are medians. What the sides write is compared before anything is timed.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs.local.servers import MissingServerError, find_postgres, find_redis
+from tests.bench import commands, contents, engine_ratios, events, joined_rows, ratios, training_frames
+from tests.bench.engine_figures import SideFigures, print_table, verification_share
+from tests.bench.engine_sides import JOB, Side, Sides
+from tests.bench.plot import draw
+from tests.bench.ratios import Ratio
+from tests.bench.world import World, ingested, run_job
+from tests.conftest import REPOSITORY
+
+OUTPUT = REPOSITORY / "build" / "bench"
+CUSTOMERS = 100_000
+MONTHS = 2
+ROUNDS = 3
+SIZES = (10_000, 30_000, 300_000, 1_000_000)
+"""Beside the one that is compared; the floors are measured again at the last."""
+
+
+class Benchmark:
+    """Sides over one world, and what was measured of them."""
+
+    def __init__(self, world: World, entities: int) -> None:
+        self._world, self._entities = world, entities
+        self.figures: dict[str, SideFigures] = {}
+
+    def time(self, sides: Sequence[Side], rounds: int) -> None:
+        """Run every side so many times. RuntimeError if one fails, or leaves Redis without some of the entities."""
+        for number in range(1, rounds + 1):
+            for side in sides:
+                ended = self.run(side)
+                said = events.read(ended.output)
+                found = self.figures.setdefault(side.name, SideFigures(side.rows))
+                found.whole.append(ended.seconds)
+                found.started.append(events.seconds_between(said, side.first_event, events.FINISHED))
+                found.peaks.append(ended.peak_bytes)
+                share = verification_share(said) if side.name == JOB else None
+                found.verification += [] if share is None else [share]
+                _tell(f"round {number}: {side.name}: {found.started[-1]:.2f} s once started, {ended.seconds:.2f} s")
+
+    def run(self, side: Side) -> commands.Ended:
+        """Run it once. RuntimeError if it fails, or leaves Redis without some of the entities that it was to write."""
+        if side.empties:
+            self._world.client.flushall()
+        environment = {**self._world.platform.environment, "FEAST_USAGE": "False", **side.environment}
+        log = self._world.folder / "logs" / f"{side.name}.log"
+        ended = commands.run(side.command, log=log, environment=environment)
+        if side.empties and (held := sum(1 for _ in self._world.entity_keys())) != self._entities:
+            raise RuntimeError(f"{side.name} left {held:,} of {self._entities:,} entities in Redis; see {log}")
+        return ended
+
+    def compare_online(self, job: Side, others: Sequence[Side]) -> None:
+        """RuntimeError unless each leaves in an empty Redis what the job does."""
+        self.run(job)
+        ours = dict(contents.commands(self._world))
+        for side in others:
+            _tell(f"comparing {side.name} ...")
+            self.run(side)
+            contents.require_equal(ours, dict(contents.commands(self._world)), f"{job.name} and {side.name}")
+
+    def compare_histories(self, sides: Sequence[Side]) -> None:
+        """RuntimeError unless all that write training rows write the same ones."""
+        for side in sides:
+            _tell(f"comparing {side.name} ...")
+            self.run(side)
+        training_frames.require_equal([side.output for side in sides if side.output is not None])
+
+
+def main() -> int:
+    """Run it all; 0 if every ratio was reached, 1 if one was missed, 2 if something is missing."""
+    arguments = _parser().parse_args()
+    try:
+        find_postgres()
+        find_redis()
+    except MissingServerError as error:
+        print(error, file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory(prefix="bench-engine-") as folder:
+        Path(folder).chmod(0o755)  # Postgres runs as a user of its own where we are root
+        found, figures = _measure(Path(folder), arguments.customers, arguments.rounds)
+        if arguments.large:
+            found += _measure_sizes(Path(folder), figures)
+    ratios.write(found, OUTPUT / "engine.json")
+    print()
+    for ratio in found:
+        print(ratio.told())
+    return 0 if all(ratio.is_reached for ratio in found) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.engine", description=(__doc__ or "").split("\n\n")[1])
+    parser.add_argument("--customers", type=int, default=CUSTOMERS, help=f"how many there are (default {CUSTOMERS:,})")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"default {ROUNDS}")
+    parser.add_argument(
+        "--large", action=argparse.BooleanOptionalAction, default=True,
+        help=f"also our job at {', '.join(f'{size:,}' for size in SIZES)} customers (default: yes)",
+    )  # fmt: skip
+    return parser
+
+
+def _measure(folder: Path, customers: int, rounds: int) -> tuple[list[Ratio], dict[str, SideFigures]]:
+    with _world(folder / "compared", customers) as world:
+        sides = Sides(world)
+        benchmark = Benchmark(world, sides.entities)
+        stock, through, job, histories = (
+            sides.stock_materializations(), sides.through_feast(), sides.job(), sides.histories()
+        )  # fmt: skip
+        benchmark.compare_online(job[0], [*stock, through])
+        benchmark.compare_histories(histories)
+        benchmark.time([*stock, through, *job, *sides.floors(), *histories], rounds)
+    figures = benchmark.figures
+    print_table(figures)
+    draw({name: found.rows_per_second for name, found in figures.items()}, OUTPUT / "engine.svg")
+    return [*engine_ratios.of_materialization(figures), *engine_ratios.of_history(figures)], figures
+
+
+def _measure_sizes(folder: Path, compared: dict[str, SideFigures]) -> list[Ratio]:
+    by_size: dict[int, dict[str, SideFigures]] = {}
+    for customers in SIZES:
+        with _world(folder / f"{customers}", customers) as world:
+            sides = Sides(world)
+            benchmark = Benchmark(world, sides.entities)
+            benchmark.time([*sides.job(), *(sides.floors() if customers == SIZES[-1] else ())], rounds=1)
+        by_size[customers] = benchmark.figures
+    print()
+    print_table({f"{customers:,} customers: {name}": found for customers, figures in by_size.items()
+                 for name, found in figures.items()})  # fmt: skip
+    return list(engine_ratios.of_size(compared, by_size[SIZES[-1]]))
+
+
+@contextmanager
+def _world(folder: Path, customers: int) -> Iterator[World]:
+    """Customers in both stores, as our own jobs bring them there. RuntimeError if some rows correct others."""
+    _tell(f"bringing {customers:,} customers into the stores ...")
+    with ingested(folder, customers, MONTHS) as world:
+        with world.offline() as connection:
+            # Else Postgres does it by itself some time later, beside one side and not the other.
+            connection.execute("VACUUM (ANALYZE)")
+            counted = connection.execute(joined_rows.amendments(joined_rows.tables_of(world.plan))).fetchone()
+        if counted is None or counted[0]:
+            raise RuntimeError("some rows of the sample correct others, which stock Feast would read wrong")
+        run_job(world.platform, "materialize")
+        yield world
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Feast as it comes, over the same tables and the same Redis: repositories of its own stores and its local engine."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.bench.world import PROJECT, World
+from tests.conftest import REPOSITORY
+
+DEFAULT: dict[str, Any] = {}
+# What a user sets who knows Feast 0.67: only a key's newest row is asked for, so that no row need be compared with the
+# one that is there (`skip_dedup` saves the reading of it), and rows are written in batches. Of 100,000 customers, once
+# started, all rows in one batch, 1,000, 5,000, 10,000 and 50,000: see BATCH_SECONDS.
+BATCH_ROWS = 5_000
+TUNED: dict[str, Any] = {
+    "materialization": {"pull_latest_features": True, "online_write_batch_size": BATCH_ROWS},
+    "online_store": {"skip_dedup": True},
+}
+EMBEDDED: dict[str, Any] = {"offline_store": {"entity_select_mode": "embed_query"}}
+
+
+def apply(world: World, name: str, changes: Mapping[str, Any]) -> Path:
+    """A folder with the shipped definitions, applied to a registry of their own. CalledProcessError if that fails."""
+    folder = world.folder / name
+    folder.mkdir()
+    (folder / "feature_store.yaml").write_text(yaml.safe_dump(settings(world.platform.environment, changes)))
+    shutil.copy(REPOSITORY / "feature_repo" / "features.py", folder)
+    command = [sys.executable, "-c", "from feast.cli.cli import cli; cli()", "--chdir", str(folder), "apply"]
+    with (world.folder / "logs" / f"{name}.apply.log").open("wb") as log:
+        subprocess.run(command, env=world.platform.environment, stdout=log, stderr=log, check=True)
+    return folder
+
+
+def settings(environment: Mapping[str, str], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The feature_store.yaml of stock Feast, with changes to its sections."""
+    stock: dict[str, Any] = {
+        "project": PROJECT,
+        "provider": "local",
+        "entity_key_serialization_version": 3,
+        "registry": {"registry_type": "file", "path": "registry.db"},
+        "offline_store": {
+            "type": "postgres", "host": environment["PGHOST"], "port": int(environment["PGPORT"]),
+            "database": environment["PGDATABASE"], "user": environment["PGUSER"], "db_schema": "offline",
+            "password": environment["PGPASSWORD"], "sslmode": environment["PGSSLMODE"],
+        },
+        "online_store": {
+            "type": "redis", "connection_string": environment["FEATURE_PLATFORM_REDIS_CONNECTION_STRING"],
+        },
+        "batch_engine": {"type": "local"},
+    }  # fmt: skip
+    return stock | {section: stock.get(section, {}) | change for section, change in changes.items()}
