@@ -11,8 +11,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from jobs.ending import interruptible
 from jobs.local.servers import MissingServerError, find_postgres, find_redis
-from tests.bench import commands, contents, engine_ratios, events, joined_rows, ratios, training_frames
+from tests.bench import (
+    commands,
+    contents,
+    engine_ratios,
+    events,
+    feast_repositories,
+    joined_rows,
+    ratios,
+    training_frames,
+)
 from tests.bench.engine_figures import SideFigures, print_table, verification_share
 from tests.bench.engine_sides import JOB, Side, Sides
 from tests.bench.plot import draw
@@ -80,6 +90,11 @@ class Benchmark:
 def main() -> int:
     """Run it all; 0 if every ratio was reached, 1 if one was missed, 2 if something is missing."""
     arguments = _parser().parse_args()
+    with interruptible():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         find_postgres()
         find_redis()
@@ -111,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _measure(folder: Path, customers: int, rounds: int) -> tuple[list[Ratio], dict[str, SideFigures]]:
     with _world(folder / "compared", customers) as world:
+        feast_repositories.create_login(world)
         sides = Sides(world)
         benchmark = Benchmark(world, sides.entities)
         stock, through, job, histories = (

@@ -91,6 +91,7 @@ class Sides:
         """Training rows to Parquet: every customer at every month-end, with all features of the service."""
         query, frame = joined_rows.entities(self._tables), self._world.folder / "entities.parquet"
         rows = self._write_frame(query, frame)
+        copy = [*_PYTHON, "tests.bench.floors", "copy"]
         embedded = feast_repositories.apply(self._world, "embedded", EMBEDDED)
         stock = self._world.folder / "stock"
         return [
@@ -100,9 +101,7 @@ class Sides:
             self._history(HISTORY_OURS, rows, _SHIPPED, "--query", query),
             # The bounded way belongs here: Side(HISTORY_BOUNDED, [*_PYTHON, ...], rows, output=FILE). With an output it
             # is compared with the others, and its ratios are asked as soon as it is among the figures.
-            Side(
-                HISTORY_FLOOR, [*_PYTHON, "tests.bench.floors", "copy", joined_rows.at_month_ends(self._tables)], rows
-            ),
+            Side(HISTORY_FLOOR, [*copy, joined_rows.at_month_ends(self._tables)], rows),
         ]
 
     def _feast_materialize(self, name: str, repository: Path) -> Side:
@@ -112,7 +111,7 @@ class Sides:
 
     def _history(self, name: str, rows: int, repository: Path, flag: str, entities: str | Path) -> Side:
         output = self._world.folder / f"{name}.parquet"
-        flags = [repository, output, "--service", SERVICE, flag, entities]
+        flags: list[str | Path] = [repository, output, "--service", SERVICE, flag, entities]
         return Side(name, [*_PYTHON, "tests.bench.feast_history", *flags], rows, output=output)
 
     def _write_frame(self, query: str, file: Path) -> int:
