@@ -142,17 +142,17 @@ def _measure(folder: Path, customers: int, rounds: int) -> tuple[list[Ratio], di
 
 
 def _measure_sizes(folder: Path, compared: dict[str, SideFigures]) -> list[Ratio]:
-    by_size: dict[int, dict[str, SideFigures]] = {}
+    by_size = {compared[JOB].rows: {JOB: compared[JOB]}}
     for customers in SIZES:
         with _world(folder / f"{customers}", customers) as world:
             sides = Sides(world)
             benchmark = Benchmark(world, sides.entities)
             benchmark.time([*sides.job(), *(sides.floors() if customers == SIZES[-1] else ())], rounds=1)
-        by_size[customers] = benchmark.figures
+        by_size[sides.rows] = benchmark.figures
     print()
-    print_table({f"{customers:,} customers: {name}": found for customers, figures in by_size.items()
-                 for name, found in figures.items()})  # fmt: skip
-    return list(engine_ratios.of_size(compared, by_size[SIZES[-1]]))
+    for _, figures in sorted(by_size.items()):
+        print_table(figures)
+    return list(engine_ratios.of_size(compared, by_size[max(by_size)]))
 
 
 @contextmanager
