@@ -17,6 +17,8 @@ class SideFigures:
     """Of the command, from the start of its process to its end."""
     started: list[float] = field(default_factory=list)
     """Without interpreter start, imports and the opening of the store."""
+    cpu: list[float] = field(default_factory=list)
+    """Of the command, without the servers' share: told, because on a busy machine the others are worth little."""
     peaks: list[int] = field(default_factory=list)
     verification: list[float] = field(default_factory=list)
     """Of our job alone: the time of verification against the time of the load."""
@@ -61,9 +63,9 @@ def verification_share(events: list[Event]) -> float | None:
 
 def print_table(figures: Figures) -> None:
     """In the order given."""
-    print(f"{'':34} {'rows':>9} {'rows/s':>9} {'started s':>9} {'whole s':>8} {'peak MB':>8}")
+    print(f"{'':34} {'rows':>9} {'rows/s':>9} {'started s':>9} {'whole s':>8} {'CPU s':>7} {'peak MB':>8}")
     for name, found in figures.items():
         print(
             f"{name:34} {found.rows:9,} {found.rows_per_second:9,.0f} {found.started_seconds:9.2f} "
-            f"{found.whole_seconds:8.2f} {found.peak_bytes / MEGABYTE:8.0f}"
+            f"{found.whole_seconds:8.2f} {statistics.median(found.cpu):7.2f} {found.peak_bytes / MEGABYTE:8.0f}"
         )

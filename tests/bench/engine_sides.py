@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -55,14 +56,15 @@ class Sides:
         self._world, self._tables = world, joined_rows.tables_of(world.plan)
         self._as_of = month_end(1)
         self._commands = world.folder / "redis.commands"
-        self.entities, self.rows = write_commands(world, self._commands)
+        self._entities, self.rows = write_commands(world, self._commands)
 
-    def stock_materializations(self) -> list[Side]:
-        """Feast as it comes, then as well as it can be set."""
-        return [
-            self._feast_materialize(name, feast_repositories.apply(self._world, folder, changes))
-            for name, folder, changes in ((STOCK, "stock", DEFAULT), (STOCK_TUNED, "tuned", TUNED))
-        ]
+    def default(self) -> Side:
+        """Feast as it comes."""
+        return self._feast_materialize(STOCK, self._stock)
+
+    def tuned(self) -> Side:
+        """Feast as well as it can be set."""
+        return self._feast_materialize(STOCK_TUNED, feast_repositories.apply(self._world, "tuned", TUNED))
 
     def through_feast(self) -> Side:
         """Feast's own command on the shipped feature_store.yaml, whatever engine and stores that names."""
@@ -80,7 +82,7 @@ class Sides:
         """What a materialization cannot do without: to read the rows once, and to write them once."""
         query = joined_rows.current(self._tables, self._as_of, self._as_of - TTL)
         redis = self._world.platform.redis
-        feed = [*_PYTHON, "tests.bench.floors", "redis", self._commands, str(self.entities)]
+        feed = [*_PYTHON, "tests.bench.floors", "redis", self._commands, str(self._entities)]
         address = {"BENCH_REDIS": f"{redis.host}:{redis.port}:{redis.password}"}
         return [
             Side(COPY_FLOOR, [*_PYTHON, "tests.bench.floors", "copy", query], self.rows),
@@ -93,7 +95,7 @@ class Sides:
         rows = self._write_frame(query, frame)
         copy = [*_PYTHON, "tests.bench.floors", "copy"]
         embedded = feast_repositories.apply(self._world, "embedded", EMBEDDED)
-        stock = self._world.folder / "stock"
+        stock = self._stock
         return [
             self._history(HISTORY, rows, stock, "--query", query),
             self._history(HISTORY_EMBEDDED, rows, embedded, "--query", query),
@@ -103,6 +105,10 @@ class Sides:
             # is compared with the others, and its ratios are asked as soon as it is among the figures.
             Side(HISTORY_FLOOR, [*copy, joined_rows.at_month_ends(self._tables)], rows),
         ]
+
+    @cached_property
+    def _stock(self) -> Path:
+        return feast_repositories.apply(self._world, "stock", DEFAULT)
 
     def _feast_materialize(self, name: str, repository: Path) -> Side:
         window = (f"{self._as_of - TTL:%Y-%m-%dT%H:%M:%S}", f"{self._as_of:%Y-%m-%dT%H:%M:%S}")
