@@ -15,8 +15,10 @@ from tests.conftest import REPOSITORY
 
 DEFAULT: dict[str, Any] = {}
 # What a user sets who knows Feast 0.67: only a key's newest row is asked for, so that no row need be compared with the
-# one that is there (`skip_dedup` saves the reading of it), and rows are written in batches. Of 100,000 customers, once
-# started, all rows in one batch, 1,000, 5,000, 10,000 and 50,000: see BATCH_SECONDS.
+# one that is there (`skip_dedup` saves the reading of it), and rows are written in batches. Of 30,000 customers on a
+# busy machine, medians of two rounds: in one batch 4,200 rows/s and 488 MB, by 1,000 rows 4,400 and 280 MB, by 5,000
+# 4,700 and 306 MB, by 20,000 4,900 and 451 MB; without `skip_dedup`, by 5,000, 4,600. One and the same size differed by
+# a third between its rounds, so that 5,000 and 20,000 are not told apart in speed; 5,000 needs less memory.
 BATCH_ROWS = 5_000
 TUNED: dict[str, Any] = {
     "materialization": {"pull_latest_features": True, "online_write_batch_size": BATCH_ROWS},
