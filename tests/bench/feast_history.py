@@ -1,0 +1,35 @@
+"""`python -m tests.bench.feast_history`: a feature store's training rows to Parquet, with the time that it took.
+
+The entities are a SQL query, or with --frame a pandas frame, read from Parquet before time counts.
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+from feast import FeatureStore
+
+from tests.bench.events import FINISHED, STARTED, mark
+
+
+def main() -> None:
+    """Read the flags and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("repository", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--service", required=True)
+    entities = parser.add_mutually_exclusive_group(required=True)
+    entities.add_argument("--query")
+    entities.add_argument("--frame", type=Path)
+    arguments = parser.parse_args()
+    store = FeatureStore(repo_path=str(arguments.repository))
+    rows = arguments.query or pd.read_parquet(arguments.frame)
+    mark(STARTED)
+    job = store.get_historical_features(rows, store.get_feature_service(arguments.service))
+    pq.write_table(job.to_arrow(), arguments.output)
+    mark(FINISHED)
+
+
+if __name__ == "__main__":
+    main()
