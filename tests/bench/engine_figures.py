@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tests.bench.events import FINISHED, Event, seconds_between
+from tests.bench.events import Event
 from tests.bench.figures import MEGABYTE
 
 
@@ -48,17 +48,12 @@ Figures = Mapping[str, SideFigures]
 
 
 def verification_share(events: list[Event]) -> float | None:
-    """The time of verification against the time of the load before it; None where the log lines do not tell.
-
-    The load is from `materializing` to the last `filled`; verification from there to the last `verified`, or, where the
-    job logs no such event, to the end of the run.
-    """
-    names = {event.name for event in events}
-    if "filled" not in names:
+    """The time of verification against the rest of the load, as `verified` tells; None where nothing was loaded."""
+    told = [event.fields for event in events if event.name == "verified"]
+    if not told:
         return None
-    load = seconds_between(events, "materializing", "filled")
-    end = "verified" if "verified" in names else FINISHED
-    return (seconds_between(events, "materializing", end) - load) / load
+    verifying = sum(fields["of_which_verifying"] for fields in told)
+    return float(verifying / (sum(fields["seconds"] for fields in told) - verifying))
 
 
 def print_table(figures: Figures) -> None:

@@ -101,8 +101,7 @@ class Sides:
             self._history(HISTORY_EMBEDDED, rows, embedded, "--query", query),
             self._history(HISTORY_FRAME, rows, stock, "--frame", frame),
             self._history(HISTORY_OURS, rows, _SHIPPED, "--query", query),
-            # The bounded way belongs here: Side(HISTORY_BOUNDED, [*_PYTHON, ...], rows, output=FILE). With an output it
-            # is compared with the others, and its ratios are asked as soon as it is among the figures.
+            self._history(HISTORY_BOUNDED, rows, _SHIPPED, "--parts", "--query", query),
             Side(HISTORY_FLOOR, [*copy, joined_rows.at_month_ends(self._tables)], rows),
         ]
 
@@ -115,9 +114,9 @@ class Sides:
         command = [*_PYTHON, "tests.bench.feast_job", "--chdir", repository, "materialize", *window]
         return Side(name, command, self.rows, empties=True)
 
-    def _history(self, name: str, rows: int, repository: Path, flag: str, entities: str | Path) -> Side:
+    def _history(self, name: str, rows: int, repository: Path, *entities: str | Path) -> Side:
         output = self._world.folder / f"{name}.parquet"
-        flags: list[str | Path] = [repository, output, "--service", SERVICE, flag, entities]
+        flags: list[str | Path] = [repository, output, "--service", SERVICE, *entities]
         return Side(name, [*_PYTHON, "tests.bench.feast_history", *flags], rows, output=output)
 
     def _write_frame(self, query: str, file: Path) -> int:

@@ -4,9 +4,13 @@ The entities are a SQL query, or with --frame a pandas frame, read from Parquet 
 """
 
 import argparse
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import FeatureStore
 
@@ -22,13 +26,25 @@ def main() -> None:
     entities = parser.add_mutually_exclusive_group(required=True)
     entities.add_argument("--query")
     entities.add_argument("--frame", type=Path)
+    parser.add_argument("--parts", action="store_true", help="part by part, which our own store can")
     arguments = parser.parse_args()
     store = FeatureStore(repo_path=str(arguments.repository))
     rows = arguments.query or pd.read_parquet(arguments.frame)
     mark(STARTED)
     job = store.get_historical_features(rows, store.get_feature_service(arguments.service))
-    pq.write_table(job.to_arrow(), arguments.output)
+    if arguments.parts:
+        _write_parts(job, arguments.output)
+    else:
+        pq.write_table(job.to_arrow(), arguments.output)
     mark(FINISHED)
+
+
+def _write_parts(job: Any, file: Path) -> None:
+    parts: Iterator[pa.Table] = job.parts()
+    first = next(parts)
+    with pq.ParquetWriter(file, first.schema) as writer:
+        for part in chain([first], parts):
+            writer.write_table(part)
 
 
 if __name__ == "__main__":
