@@ -30,7 +30,7 @@ export HELM HELM3 CRDS PROMTOOL
 export IMAGE CLUSTER KIND_CONFIG KIND_NODE_IMAGE CLUSTER_ADDONS CLUSTER_KIT
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-page test-chart test-rules check image kind-up kind-down e2e e2e-smoke bench-serving load materialize chart-docs lock clean
+.PHONY: help demo test test-page test-chart test-rules check image kind-up kind-down e2e e2e-smoke bench-serving bench-engine load materialize chart-docs lock clean
 
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ e2e-smoke: $(INSTALLED) ## the first part of that: install, ingest, materialize,
 
 bench-serving: $(INSTALLED) ## the gateway beside other servers of the same features (needs wrk); ratios in build/bench
 	@$(BIN)/python -m tests.bench.serving
+
+bench-engine: $(INSTALLED) ## materialization and training sets beside stock Feast and floors; ratios in build/bench
+	@$(BIN)/python -m tests.bench.engine
 
 # API_KEY, if there is one, goes by the environment: a process's arguments are everyone's to read.
 load: $(INSTALLED) ## single reads at a rate, wherever the gateway is ([URL=] [RATE=] [SECONDS=] [HOST=] [USERS=FILE])

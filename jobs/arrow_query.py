@@ -29,6 +29,8 @@ class ArrowSession:
     def batches(self, query: str) -> Generator[pa.RecordBatch, None, None]:
         """The rows of `query`, which holds its values as literals, as they arrive: BATCH_BYTES at a time.
 
+        A query without rows gives one batch without rows, which tells the columns.
+
         Raises UsageError for a query that does not fit the tables, JobError when Postgres fails.
         """
         with adbc_driver_manager.AdbcStatement(self._connection) as statement:
@@ -39,7 +41,9 @@ class ArrowSession:
                 with _told():
                     stream, _ = statement.execute_query()
                     reader = pa.RecordBatchReader.from_stream(stream)
-                while (batch := _next(reader)) is not None:
+                batch = _next(reader)
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema) if batch is None else batch
+                while batch is not None and (batch := _next(reader)) is not None:
                     yield batch
             finally:
                 self._statement = None
@@ -56,22 +60,40 @@ class ArrowSession:
             statement.execute_update()
 
 
-@contextmanager
-def arrow_session(conninfo: str, snapshot_id: str | None = None) -> Iterator[ArrowSession]:
-    """A session at libpq's connection string `conninfo` (not empty), which stands over the environment's PG variables.
+class ArrowDatabase:
+    """A database whose types the driver has read, which takes longer than to connect; for several threads."""
 
-    It reads the snapshot that another session's pg_export_snapshot() named `snapshot_id`, if that is given.
-    """
+    def __init__(self, database: adbc_driver_manager.AdbcDatabase) -> None:
+        self._database = database
+
+    @contextmanager
+    def session(self, snapshot_id: str | None = None) -> Iterator[ArrowSession]:
+        """A session, which reads the snapshot that another one's pg_export_snapshot() named, if that is given."""
+        with ExitStack() as opened:
+            with _told():
+                connection = opened.enter_context(adbc_driver_manager.AdbcConnection(self._database))
+                connection.set_autocommit(False)
+            session = ArrowSession(connection)
+            session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            if snapshot_id is not None:
+                session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)).as_string(None))
+            session.execute("SET LOCAL TIME ZONE 'UTC'")
+            yield session
+
+
+@contextmanager
+def arrow_database(conninfo: str) -> Iterator[ArrowDatabase]:
+    """The database at libpq's connection string `conninfo` (not empty), which stands over libpq's environment."""
     with ExitStack() as opened:
         with _told():
             database = opened.enter_context(adbc_driver_postgresql.connect(conninfo))
-            connection = opened.enter_context(adbc_driver_manager.AdbcConnection(database))
-            connection.set_autocommit(False)
-        session = ArrowSession(connection)
-        session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        if snapshot_id is not None:
-            session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)).as_string(None))
-        session.execute("SET LOCAL TIME ZONE 'UTC'")
+        yield ArrowDatabase(database)
+
+
+@contextmanager
+def arrow_session(conninfo: str, snapshot_id: str | None = None) -> Iterator[ArrowSession]:
+    """A session of its own at `conninfo`; see `arrow_database` and its `session`."""
+    with arrow_database(conninfo) as database, database.session(snapshot_id) as session:
         yield session
 
 

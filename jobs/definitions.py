@@ -108,7 +108,7 @@ class Definitions:
 def resolve(store: "FeatureStore") -> Definitions:
     """The definitions that `store`'s registry holds. Raises UsageError for what cannot be served."""
     views = tuple(
-        _snapshot_view(view) for view in sorted(store.list_feature_views(), key=attrgetter("name")) if view.online
+        snapshot_view(view) for view in sorted(store.list_feature_views(), key=attrgetter("name")) if view.online
     )
     on_demand = tuple(
         _on_demand_view(view) for view in sorted(store.list_on_demand_feature_views(), key=attrgetter("name"))
@@ -118,7 +118,8 @@ def resolve(store: "FeatureStore") -> Definitions:
     return Definitions(store.project, views, on_demand, services, _default_service(services))
 
 
-def _snapshot_view(view: "FeatureView") -> SnapshotView:
+def snapshot_view(view: "FeatureView") -> SnapshotView:
+    """A feature view of Feast's, resolved. Raises UsageError for one that cannot be served."""
     source = view.batch_source
     if source is None or not source.timestamp_field:
         raise UsageError(f"feature view {view.name} has no batch source with a timestamp_field; give it one")

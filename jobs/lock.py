@@ -89,9 +89,12 @@ class HeldElsewhere:
 
 
 @contextmanager
-def writer_lock(wait_seconds: float) -> Iterator[WriterLock]:
-    """Hold the writer lock, waiting for it up to `wait_seconds`. Raises LockHeldError when another writer keeps it."""
-    connection = postgres.connect("writer lock", autocommit=True)
+def writer_lock(wait_seconds: float, connection: psycopg.Connection | None = None) -> Iterator[WriterLock]:
+    """Hold the writer lock, waiting for it up to `wait_seconds`. Raises LockHeldError when another writer keeps it.
+
+    On `connection`, which is in autocommit and closed at the end, or on one to where the environment says.
+    """
+    connection = connection or postgres.connect("writer lock", autocommit=True)
     try:
         _acquire(connection, wait_seconds)
         lock = WriterLock(connection)

@@ -6,6 +6,7 @@ User and password may be mounted files, which `export_credentials` turns into PG
 import os
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
 from jobs.errors import JobError, UsageError
@@ -67,6 +68,14 @@ def connect(
     except psycopg.OperationalError as error:
         where = f"{os.environ['PGHOST']}:{os.environ.get('PGPORT', '5432')}/{os.environ['PGDATABASE']}"
         raise JobError(f"Postgres at {where} cannot be reached: {_reason(error)}") from error
+
+
+def estimated_rows(connection: psycopg.Connection, query: str) -> int:
+    """How many rows the planner expects of `query`, which is not run."""
+    explained = connection.execute(
+        sql.SQL("EXPLAIN (FORMAT JSON) {}").format(sql.SQL(query)).as_string(None)
+    ).fetchone()
+    return int(explained[0][0]["Plan"]["Plan Rows"]) if explained else 0
 
 
 def _reason(error: psycopg.Error) -> str:

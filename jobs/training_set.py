@@ -6,13 +6,14 @@ the features known by then (and a grace for delivery) and the label that the hor
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pyarrow as pa
 
 from jobs.definitions import Definitions, Service, resolve
@@ -20,13 +21,14 @@ from jobs.errors import JobError, UsageError
 from jobs.feast_store import import_feast_unchecked, open_store
 from jobs.flags import job_parser
 from jobs.instants import isoformat, parse_instant
+from jobs.postgres import estimated_rows
 from jobs.runner import Run, run_job
 from jobs.settings import Settings, load_settings
-from jobs.training.files import write_set
-from jobs.training.leak_proof import prove_labels, prove_view
-from jobs.training.manifest import manifest, registry_hash
+from jobs.training.files import Digest, write_set
+from jobs.training.manifest import ColumnAbout, manifest, registry_hash
 from jobs.training.output import Output, parse_output
-from jobs.training.rows import EVENT_TIMESTAMP, RULES, Counts, Labels, TrainingRows, check_keys, find_labels, window_of
+from jobs.training.proven_rows import ProvenRows
+from jobs.training.rows import EVENT_TIMESTAMP, RULES, Counts, Labels, check_keys, find_labels, window_of
 from jobs.training.views import TrainingView, feature_columns, find_service, training_views
 from jobs.training.window import Horizon, LabelledInstant, labelled_instants, parse_horizon
 
@@ -78,20 +80,9 @@ def build_training_set(arguments: argparse.Namespace, run: Run) -> str:
     output: Output = arguments.output
     output.check()
     request = _Request.of(load_settings(), arguments.feature_service, full_names=arguments.full_feature_names)
-    with _snapshot(request.store) as connection:
-        oldest, newest = window_of(connection, request.views)
-        instants = labelled_instants(start or oldest, end or newest, horizon)
-        _check_reached(instants[-1].event_timestamp, newest)
-        training_set = _Builder(request, instants, horizon, connection, run).build()
-    output.put(lambda folder: write_set(training_set.table, training_set.manifest, folder))
-    return _summary(training_set, request.service, output, run)
-
-
-@dataclass(frozen=True)
-class _TrainingSet:
-    table: pa.Table
-    counts: list[Counts]
-    manifest: dict[str, object]
+    builder = _Builder(request, start, end, horizon, run)
+    output.put(builder.write)
+    return _summary(builder.counts, request.service, output, run)
 
 
 @dataclass(frozen=True)
@@ -121,77 +112,79 @@ class _Request:
 
 
 class _Builder:
-    """Reads one snapshot of the offline store and makes a table of it, proven free of leaks."""
+    """Reads one snapshot of the offline store and writes a set from it, part by part, each proven free of leaks."""
 
     def __init__(
-        self,
-        request: _Request,
-        instants: list[LabelledInstant],
-        horizon: Horizon,
-        connection: psycopg.Connection,
-        run: Run,
+        self, request: _Request, start: datetime | None, end: datetime | None, horizon: Horizon, run: Run
     ) -> None:
-        self._request, self._instants, self._horizon = request, instants, horizon
-        self._connection, self._run = connection, run
+        self._request, self._horizon, self._run = request, horizon, run
+        self._start, self._end = start, end
+        self._nulls: Counter[str] = Counter()
+        self._schema = pa.schema([])
+        self.counts: list[Counts] = []
+        """Of each event timestamp, once the set is written."""
 
-    def build(self) -> _TrainingSet:
+    def write(self, folder: Path) -> Mapping[str, Digest]:
+        """Write the files of the set. Raises JobError when it has no rows, or shows what could not be known."""
+        from jobs.feast_plugins.sessions import arrow_snapshot, exported_snapshot
+
         request = self._request
-        rows = TrainingRows(request.labels, request.views, self._instants, request.grace)
-        with self._run.progress(4 + len(request.views), "step", "training set") as progress:
-            counts = rows.count(self._connection)
-            progress.advance(1)
-            joined = self._join(rows)
-            progress.advance(2)
-            view_proofs = {}
-            for view in request.views:
-                view_proofs[view.name] = prove_view(self._connection, view, joined, request.grace)
-                progress.advance(1)
-            label_proof = prove_labels(self._connection, request.labels, self._instants, joined)
-            progress.advance(1)
-        self._check_rows(joined, counts)
-        table = self._arranged(joined)
-        about = manifest(
+        config = request.store.config.offline_store
+        with exported_snapshot(config) as connection, arrow_snapshot(config) as snapshot:
+            oldest, newest = window_of(connection, request.views)
+            instants = labelled_instants(self._start or oldest, self._end or newest, self._horizon)
+            _check_reached(instants[-1].event_timestamp, newest)
+            rows = ProvenRows(request.views, request.labels, instants, request.grace, snapshot)
+            expected = sum(estimated_rows(connection, query) for query in rows.queries)
+            with (
+                self._run.progress(expected, "row", "training set") as progress,
+                closing(self._arranged(rows, instants, progress.advance)) as tables,
+            ):
+                written = write_set(tables, lambda: self._manifest(rows), folder)
+            self.counts = rows.counts
+            return written
+
+    def _arranged(
+        self, rows: ProvenRows, instants: Sequence[LabelledInstant], advance: Callable[[int], None]
+    ) -> Generator[pa.Table, None, None]:
+        """Key columns, event timestamp, features, label; rows by key, then event timestamp, whatever the collation."""
+        labels, columns = self._request.labels, self._request.columns
+        wanted = [*labels.key, EVENT_TIMESTAMP, *columns, labels.label]
+        names = [columns.get(name, name) for name in wanted]
+        between = instants[0].event_timestamp, instants[-1].event_timestamp
+        for table in rows.tables(lambda schema, tables: self._join(schema, between, tables), advance):
+            ordered = table.select(wanted).rename_columns(names)
+            self._nulls.update({name: ordered[name].null_count for name in names})
+            self._schema = ordered.schema
+            yield ordered
+
+    def _join(
+        self, schema: pa.Schema, between: tuple[datetime, datetime], tables: Iterator[pa.Table]
+    ) -> Generator[pa.Table, None, None]:
+        """Feast's answer, under full names, so that no two features can be taken for each other."""
+        from jobs.feast_plugins.entity_rows import EntityStream
+
+        store, key = self._request.store, self._request.labels.key
+        entities: Any = EntityStream(schema, key, between, tables)
+        service = store.get_feature_service(self._request.service.name)
+        job: Any = store.get_historical_features(entities, service, full_feature_names=True)
+        yield from job.parts()
+
+    def _manifest(self, rows: ProvenRows) -> dict[str, object]:
+        request = self._request
+        view_proofs, label_proof = rows.proofs
+        return manifest(
             project=request.store.project,
             feature_service=request.service.name,
             registry=registry_hash(request.store, request.definitions),
             horizon=self._horizon,
             grace=request.grace,
-            counts=counts,
-            table=table,
+            counts=rows.counts,
+            columns=[ColumnAbout(field.name, str(field.type), self._nulls[field.name]) for field in self._schema],
             label=request.labels.label,
             view_proofs=view_proofs,
             label_proof=label_proof,
         )
-        return _TrainingSet(table, counts, about)
-
-    def _join(self, rows: TrainingRows) -> pa.Table:
-        """Feast's answer, under full names, so that no two features can be taken for each other."""
-        service = self._request.store.get_feature_service(self._request.service.name)
-        job = self._request.store.get_historical_features(rows.entity_query(), service, full_feature_names=True)
-        return job.to_arrow()
-
-    def _check_rows(self, joined: pa.Table, counts: Sequence[Counts]) -> None:
-        expected = sum(count.rows for count in counts)
-        if joined.num_rows != expected:
-            raise JobError(
-                f"the join gave {joined.num_rows} rows for {expected} of the population; nothing was written"
-            )
-
-    def _arranged(self, joined: pa.Table) -> pa.Table:
-        """Key columns, event timestamp, features, label; rows by key, then event timestamp, whatever the collation."""
-        labels, columns = self._request.labels, self._request.columns
-        wanted = [*labels.key, EVENT_TIMESTAMP, *columns, labels.label]
-        ordered = joined.select(wanted).sort_by([(name, "ascending") for name in (*labels.key, EVENT_TIMESTAMP)])
-        return ordered.rename_columns([columns.get(name, name) for name in wanted]).combine_chunks()
-
-
-@contextmanager
-def _snapshot(store: "FeatureStore") -> Iterator[psycopg.Connection]:
-    """A session that reads one snapshot of the offline store, as Feast's queries within the block do."""
-    from jobs.feast_plugins.retrieval import exported_snapshot
-
-    with exported_snapshot(store.config.offline_store) as connection:
-        yield connection
 
 
 def _grace(store: "FeatureStore") -> timedelta:
@@ -226,16 +219,16 @@ def _instant(flag: str, text: str | None) -> datetime | None:
         raise UsageError(f"{flag}: {error}") from error
 
 
-def _summary(training_set: _TrainingSet, service: Service, output: Output, run: Run) -> str:
-    removed = {rule: sum(count.removed[rule] for count in training_set.counts) for rule in RULES}
+def _summary(counts: Sequence[Counts], service: Service, output: Output, run: Run) -> str:
+    removed = {rule: sum(count.removed[rule] for count in counts) for rule in RULES}
     by_rule = (
         ", ".join(f"{rule} removed {number:,}" for rule, number in removed.items() if number) or "no rule removed any"
     )
-    rows = training_set.table.num_rows
+    rows = sum(count.rows for count in counts)
     run.details.update({"feature_service": service.name, "rows": rows, "removed": removed, "output": str(output)})
-    first, last = training_set.counts[0].event_timestamp, training_set.counts[-1].event_timestamp
+    first, last = counts[0].event_timestamp, counts[-1].event_timestamp
     return (
-        f"{rows:,} rows of {service.name} at {len(training_set.counts)} month-ends "
+        f"{rows:,} rows of {service.name} at {len(counts)} month-ends "
         f"from {isoformat(first)} to {isoformat(last)} in {output} ({by_rule})"
     )
 

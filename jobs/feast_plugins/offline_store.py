@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
 import pandas as pd
+import pyarrow as pa
 from feast import FeatureView
 from feast.data_source import DataSource
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres import (
@@ -30,8 +31,8 @@ from feast.repo_config import RepoConfig
 from feast.types import from_feast_to_pyarrow_type
 from pydantic import Field, StrictStr
 
-from jobs.feast_plugins.entity_rows import EntityFrame, EntityQuery, check_columns, entity_rows
-from jobs.feast_plugins.point_in_time import current_rows_query, join_query
+from jobs.feast_plugins.entity_rows import Entities, EntityStream, check_columns, entity_rows
+from jobs.feast_plugins.point_in_time import current_rows_query
 from jobs.feast_plugins.retrieval import PointInTimeRetrievalJob
 from jobs.feast_plugins.view_sources import RequestedView, entity_keys, requested_views, tombstone_column
 
@@ -70,14 +71,17 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | str | None,
+        entity_df: pd.DataFrame | pa.Table | str | EntityStream | None,
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
         filter_by_created_timestamp: bool = False,
         **kwargs: Any,
     ) -> RetrievalJob:
-        """One row per entity row, in their order. `filter_by_created_timestamp` stands for a grace of nothing."""
+        """One row per entity row, in their order. `filter_by_created_timestamp` stands for a grace of nothing.
+
+        Entity rows are a pandas frame, an Arrow table, SQL or, for `parts`, an EntityStream.
+        """
         if entity_df is None:
             return PostgreSQLOfflineStore.get_historical_features(
                 config,
@@ -105,13 +109,13 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
         features = [column for view in views for column in view.columns]
         check_columns(entities, set(key_types), [feature.name for feature in features])
         return PointInTimeRetrievalJob(
-            join_query(entities.rows(key_types), [view.source for view in views]),
-            [*entities.columns, *features],
+            entities,
+            views,
+            key_types,
             config=config,
             full_feature_names=full_feature_names,
             on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
             metadata=lambda: _metadata(entities, feature_refs),
-            leading=entities.leading,
         )
 
     @staticmethod
@@ -170,7 +174,7 @@ def _key_types(views: list[RequestedView]) -> dict[str, Any]:
     }
 
 
-def _metadata(entities: EntityFrame | EntityQuery, feature_refs: list[str]) -> RetrievalMetadata:
+def _metadata(entities: Entities, feature_refs: list[str]) -> RetrievalMetadata:
     earliest, latest = entities.bounds()
     keys = [name for name in entities.names if name != entities.instant]
     return RetrievalMetadata(feature_refs, keys, min_event_timestamp=earliest, max_event_timestamp=latest)

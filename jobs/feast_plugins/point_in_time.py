@@ -160,8 +160,15 @@ def _order(view: ViewSource) -> list[sql.Composable]:
     order: list[sql.Composable] = [sql.SQL("e.{}").format(ROW), sql.SQL("{} DESC").format(_source(view.as_of))]
     if view.created_at:
         order.append(sql.SQL("{} DESC").format(_source(view.created_at)))
-    # Two rows of equal times: the choice must not hang on where the table happens to hold them.
-    return order + [sql.SQL("{}::text").format(_source(column)) for column in view.features]
+    return order + tie_order(view)
+
+
+def tie_order(view: ViewSource) -> list[sql.Composable]:
+    """How two rows of equal times are ordered: the choice must not hang on where the table happens to hold them."""
+    order: list[sql.Composable] = [sql.SQL("{}::text").format(_source(column)) for column in view.features]
+    if view.tombstone:
+        order.append(sql.SQL("COALESCE({}, false)").format(_source(view.tombstone)))
+    return order
 
 
 def _source(column: str) -> sql.Composed:

@@ -1,88 +1,46 @@
-"""Running an offline query and giving its result as Arrow, each column of the type that was promised."""
+"""What `get_historical_features` returns: the joined rows whole, or part by part in bounded memory."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from decimal import Decimal
-from uuid import UUID
+from typing import Any
 
 import pandas as pd
-import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 from feast.infra.offline_stores.contrib.postgres_offline_store.postgres import PostgreSQLRetrievalJob
 from feast.infra.offline_stores.offline_store import RetrievalMetadata
-from feast.infra.utils.postgres.connection_utils import _get_conn
-from feast.infra.utils.postgres.postgres_config import PostgreSQLConfig
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import ValidationReference
-from feast.type_map import pg_type_code_to_arrow
-from psycopg import sql
+from feast.types import from_feast_to_pyarrow_type
+
+from jobs.feast_plugins.entity_rows import Entities
+from jobs.feast_plugins.join import PointInTimeJoin
+from jobs.feast_plugins.point_in_time import join_query
+from jobs.feast_plugins.sessions import either_snapshot
+from jobs.feast_plugins.view_sources import RequestedView
 
 EXACT_IN_DOUBLE = 2**53
-TIMESTAMPTZ_OID = 1184
-
-_snapshot: ContextVar[str | None] = ContextVar("offline_snapshot", default=None)
-
-
-@contextmanager
-def exported_snapshot(config: PostgreSQLConfig) -> Iterator[psycopg.Connection]:
-    """A session that reads one snapshot of the offline store; every offline query within the block reads the same."""
-    with offline_session(config) as connection:
-        connection.rollback()
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        connection.execute("SET LOCAL TIME ZONE 'UTC'")
-        # It waits, in its transaction, for as long as the other sessions need.
-        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        (snapshot_id,) = connection.execute("SELECT pg_export_snapshot()").fetchone() or (None,)
-        token = _snapshot.set(snapshot_id)
-        try:
-            yield connection
-        finally:
-            _snapshot.reset(token)
-
-
-@contextmanager
-def offline_session(config: PostgreSQLConfig) -> Iterator[psycopg.Connection]:
-    """A connection in UTC that cannot write."""
-    with _get_conn(config) as connection:
-        connection.read_only = True
-        snapshot_id = _snapshot.get()
-        if snapshot_id is not None:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)))
-        connection.execute("SET LOCAL TIME ZONE 'UTC'")
-        yield connection
-
-
-@dataclass(frozen=True)
-class ResultColumn:
-    """A column of a result: its name and the Arrow type that the definition promises."""
-
-    name: str
-    type: pa.DataType
+PART_ROWS = 1 << 16
+"""About so many rows has a part."""
 
 
 class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
-    """A retrieval whose columns have the types of the definition; `leading` columns are not asked of the database."""
+    """A retrieval whose columns have the types of the definition."""
 
     def __init__(
         self,
-        query: str,
-        columns: Sequence[ResultColumn],
+        entities: Entities,
+        views: Sequence[RequestedView],
+        key_types: Mapping[str, pa.DataType],
         *,
         config: RepoConfig,
         full_feature_names: bool,
         on_demand_feature_views: list[OnDemandFeatureView],
         metadata: Callable[[], RetrievalMetadata],
-        leading: pa.Table | None = None,
     ) -> None:
-        super().__init__(query, config, full_feature_names, on_demand_feature_views)
-        self._columns = columns
-        self._leading = leading
+        super().__init__(self._query, config, full_feature_names, on_demand_feature_views)
+        self._entities, self._views, self._key_types = entities, views, key_types
         self._find_metadata = metadata
 
     @property
@@ -98,63 +56,59 @@ class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
         """The result as pandas; BIGINTs beyond 2^53 beside NULLs come as nullable Int64, which no double could hold."""
         return _to_pandas(self.to_arrow(validation_reference=validation_reference, timeout=timeout))
 
+    def parts(self, rows: int = PART_ROWS, timeout: int | None = None) -> Iterator[pa.Table]:
+        """The rows of `to_arrow` by key and instant, as tables of about so many rows, no key in two of them.
+
+        Text is ordered by its bytes. The memory it takes does not depend on how many rows there are.
+        """
+        with self._join(timeout) as join:
+            for part in join.parts(rows):
+                yield self._as_defined(_Part(part, self).to_arrow())
+
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return _to_pandas(self._to_arrow_internal(timeout))
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
-        with offline_session(self.config.offline_store) as connection, connection.cursor() as cursor:
-            if timeout is not None:
-                cursor.execute(sql.SQL("SET LOCAL statement_timeout = {}").format(sql.Literal(timeout * 1000)))
-            cursor.execute(self.to_sql())
-            fetched = _arrow_table(cursor.fetchall(), self._columns)
-        if self._leading is None:
-            return fetched
-        return pa.table(
-            [*self._leading.columns, *fetched.columns], schema=_joined(self._leading.schema, fetched.schema)
-        )
+        with self._join(timeout) as join:
+            return join.whole()
+
+    def _as_defined(self, part: pa.Table) -> pa.Table:
+        """With on-demand features of the types of their definition, which what a part happens to hold does not tell."""
+        types = {
+            f"{view.projection.name_to_use()}__{field.name}" if self.full_feature_names else field.name: field.dtype
+            for view in self.on_demand_feature_views
+            for field in view.features
+        }
+        fields = [
+            field.with_type(from_feast_to_pyarrow_type(types[field.name])) if field.name in types else field
+            for field in part.schema
+        ]
+        return part.cast(pa.schema(fields))
+
+    @contextmanager
+    def _join(self, timeout: int | None) -> Iterator[PointInTimeJoin]:
+        with either_snapshot(self.config.offline_store, timeout) as (connection, snapshot):
+            yield PointInTimeJoin(self._entities, self._views, self._key_types, connection, snapshot)
+
+    @contextmanager
+    def _query(self) -> Iterator[str]:
+        yield join_query(self._entities.rows(self._key_types), [view.source for view in self._views])
 
 
-def arrow_type(pg_type_oid: int) -> pa.DataType:
-    """The Arrow type of a Postgres column as Feast reads it, except that an instant keeps saying that it is UTC."""
-    if pg_type_oid == TIMESTAMPTZ_OID:
-        return pa.timestamp("us", tz="UTC")
-    try:
-        return pg_type_code_to_arrow(pg_type_oid)
-    except KeyError:
-        return pa.string()
+class _Part(PostgreSQLRetrievalJob):
+    """Joined rows, to which Feast adds the on-demand features."""
 
+    def __init__(self, table: pa.Table, whole: PointInTimeRetrievalJob) -> None:
+        super().__init__("", whole.config, whole.full_feature_names, whole.on_demand_feature_views)
+        self._table, self._whole = table, whole
 
-def _joined(left: pa.Schema, right: pa.Schema) -> pa.Schema:
-    return pa.schema([*left, *right])
+    @property
+    def metadata(self) -> RetrievalMetadata:
+        """That of the whole."""
+        return self._whole.metadata
 
-
-def _arrow_table(rows: list[tuple[object, ...]], columns: Sequence[ResultColumn]) -> pa.Table:
-    values: Sequence[Sequence[object]] = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    arrays = [_arrow_array(column_values, column) for column_values, column in zip(values, columns, strict=True)]
-    return pa.table(arrays, schema=pa.schema([(column.name, column.type) for column in columns]))
-
-
-def _arrow_array(values: Sequence[object], column: ResultColumn) -> pa.Array:
-    """Raises ValueError naming the column when a value does not fit the type: nothing is rounded or cut silently."""
-    try:
-        if pa.types.is_nested(column.type):
-            return pa.array(values, type=column.type)
-        return pa.array(_plain(values, column.type)).cast(column.type)
-    except pa.ArrowException as error:
-        raise ValueError(f"column {column.name} does not fit its defined type {column.type}: {error}") from error
-
-
-def _plain(values: Sequence[object], target: pa.DataType) -> Sequence[object]:
-    """Values of the kinds that Arrow does not convert by itself, converted."""
-    first = next((value for value in values if value is not None), None)
-    convert: Callable[[object], object] | None = None
-    if isinstance(first, Decimal) and pa.types.is_floating(target):
-        convert = float  # type: ignore[assignment]
-    elif isinstance(first, dict | list):
-        convert = json.dumps
-    elif isinstance(first, UUID) or (isinstance(first, Decimal) and pa.types.is_string(target)):
-        convert = str
-    return values if convert is None else [None if value is None else convert(value) for value in values]
+    def _to_arrow_internal(self, timeout: int | None = None) -> Any:  # noqa: ARG002
+        return self._table
 
 
 def _to_pandas(table: pa.Table) -> pd.DataFrame:

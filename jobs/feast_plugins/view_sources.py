@@ -12,7 +12,7 @@ from feast.types import from_feast_to_pyarrow_type
 from feast.utils import _get_requested_feature_views_to_features_dict, _get_requested_on_demand_feature_views
 
 from jobs.feast_plugins.point_in_time import EntityKey, ViewSource
-from jobs.feast_plugins.retrieval import ResultColumn
+from jobs.feast_plugins.result_columns import ResultColumn
 
 TOMBSTONE_TAG = "tombstone_column"
 

@@ -1,6 +1,7 @@
-"""A batch of entities as commands for Redis and as the replies that prove them written."""
+"""A batch of entities as commands for Redis, and as the replies that prove them written."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import mmh3
 import numpy as np
@@ -8,38 +9,27 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.online.column_encoding import (
-    binaries,
-    booleans,
-    by_length,
-    constant,
-    encode_keys,
-    encode_timestamps,
-    encode_values,
-    flags,
-    integers,
-    join,
-)
-from jobs.online.encoding import ENTITYLESS_VALUE, entity_key_value
+from jobs.online.column_encoding import binaries, booleans, by_length, constant, integers, join
 from jobs.online.entity_group import EntityGroup
 
 Flags = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
+Micros = npt.NDArray[np.int64]
+NO_ROW = np.iinfo(np.int64).min
 
 
 @dataclass(frozen=True)
 class Block:
     """n entities of one group; the arrays hold a binary value for each."""
 
+    group: EntityGroup
     keys: pa.Array
-    writes: pa.Array
-    """HSET of what the entity holds, then HDEL of each view that it has no row of."""
-    reads: pa.Array
-    """HMGET of all fields of the group."""
-    held: pa.Array
-    """What Redis replies to `reads` once `writes` were done."""
-    is_present: Flags
-    """n x views: whether the entity has a row of the view."""
+    as_of: Micros
+    """n x views: the as_of of the entity's row, in microseconds since 1970; NO_ROW where it has none."""
+    values: tuple[tuple[pa.Array, ...], ...]
+    """For each view its fields' values; whatever they are where the entity has no row of the view."""
+    named_values: pa.Array
+    """For all views each field's name and value as RESP bulk strings; nothing for a view that there is no row of."""
     digests: Hashes
     """For each view the sum, modulo 2**64, of the hashes of its rows."""
 
@@ -47,82 +37,84 @@ class Block:
         """The block of some of its entities; its digests are those of all."""
         place = integers(rows)
         return Block(
+            self.group,
             self.keys.take(place),
-            self.writes.take(place),
-            self.reads.take(place),
-            self.held.take(place),
-            self.is_present[rows],
+            self.as_of[rows],
+            tuple(tuple(value.take(place) for value in values) for values in self.values),
+            self.named_values.take(place),
             self.digests,
         )
 
+    @cached_property
+    def is_present(self) -> Flags:
+        """n x views: whether the entity has a row of the view."""
+        return np.not_equal(self.as_of, NO_ROW)
+
+    @cached_property
+    def writes(self) -> pa.Array:
+        """HSET of what the entity holds, then HDEL of each view that it has no row of."""
+        parts = [self._by_fields(b"*%d\r\n$4\r\nHSET\r\n", 2), self._named, self.named_values]
+        for place, fields in enumerate(self.group.fields_of):
+            is_absent = ~self.is_present[:, place]
+            if is_absent.any():
+                head, names = b"*%d\r\n$4\r\nHDEL\r\n" % (2 + len(fields)), b"".join(map(bulk, fields))
+                removal = join(constant(head), self._named, constant(names))
+                parts.append(pc.if_else(booleans(is_absent), removal, constant(b"")))
+        return join(*parts)
+
     @property
-    def commands(self) -> npt.NDArray[np.int64]:
+    def answered(self) -> npt.NDArray[np.int64]:
         """Of each reply to `writes` which view's HDEL it answers, counted from 1; 0 for an HSET."""
         is_sent = np.column_stack([np.ones(len(self.keys), bool), ~self.is_present])
         return np.nonzero(is_sent)[1]
 
+    @property
+    def whole_reads(self) -> pa.Array:
+        """HGETALL: the cheap way to read, half of what `reads` costs Redis."""
+        return join(constant(b"*2\r\n$7\r\nHGETALL\r\n"), self._named)
 
-class BlockEncoder:
-    """Makes blocks of batches with the columns of `current_entities_query`: join keys, then each view's."""
+    @property
+    def whole(self) -> pa.Array:
+        """The replies to `whole_reads` once `writes` were done, where nothing else is in the hashes."""
+        return join(self._by_fields(b"*%d\r\n", 0), self.named_values)
 
-    def __init__(self, group: EntityGroup) -> None:
-        self._group = group
-        self._project = constant(group.project.encode())
-        self._all_fields = b"".join(map(bulk, group.fields))
+    @property
+    def reads(self) -> pa.Array:
+        """HMGET of all fields of the group."""
+        fields = self.group.fields
+        head, names = b"*%d\r\n$5\r\nHMGET\r\n" % (2 + len(fields)), b"".join(map(bulk, fields))
+        return join(constant(head), self._named, constant(names))
 
-    def encode(self, batch: pa.RecordBatch) -> Block:
-        """Raises DataError where a value does not fit its definition."""
-        group, columns = self._group, iter(batch.columns)
-        keys = self._keys([next(columns) for _ in group.join_keys], batch.num_rows)
-        named = join(by_length(keys, lambda length: b"$%d\r\n" % length), keys, constant(b"\r\n"))
-        held, sets, presence, digests = [], [], [], []
-        for view, fields in zip(group.views, group.fields_of, strict=True):
-            values = [
-                encode_values(next(columns), feature.type, f"feature {view.name}:{feature.name}")
-                for feature in view.features
-            ]
-            as_of = next(columns)
-            values.append(encode_timestamps(as_of))
-            is_present = flags(as_of.is_valid())
-            replies, arguments = _bulks(values, fields)
-            digests.append(_digest(keys, replies, is_present))
+    @property
+    def held(self) -> pa.Array:
+        """The replies to `reads` once `writes` were done."""
+        parts: list[pa.Array | pa.Scalar] = [constant(b"*%d\r\n" % len(self.group.fields))]
+        for place, values in enumerate(self.values):
+            is_present, replies = self.is_present[:, place], join(*map(bulks, values))
             if not is_present.all():
-                replies = pc.if_else(booleans(is_present), replies, constant(b"$-1\r\n" * len(fields)))
-                arguments = pc.if_else(booleans(is_present), arguments, constant(b""))
-            held.append(replies)
-            sets.append(arguments)
-            presence.append(is_present)
-        matrix = np.column_stack(presence)
-        count = len(group.fields)
-        return Block(
-            keys=keys,
-            writes=self._writes(named, sets, matrix),
-            reads=join(constant(b"*%d\r\n$5\r\nHMGET\r\n" % (2 + count)), named, constant(self._all_fields)),
-            held=join(constant(b"*%d\r\n" % count), *held),
-            is_present=matrix,
-            digests=np.array(digests, np.uint64),
-        )
-
-    def _keys(self, columns: list[pa.Array], count: int) -> pa.Array:
-        group = self._group
-        if not columns:
-            key = group.prefix + entity_key_value(ENTITYLESS_VALUE, "STRING") + group.project.encode()
-            return binaries([key] * count)
-        types, names = zip(*((key.type, key.name) for key in group.join_keys), strict=True)
-        return join(encode_keys(columns, types, names, group.prefix), self._project)
-
-    def _writes(self, named: pa.Array, sets: list[pa.Array], is_present: Flags) -> pa.Array:
-        fields_of = self._group.fields_of
-        counts = is_present @ np.array([len(fields) for fields in fields_of])
-        heads = [b"*%d\r\n$4\r\nHSET\r\n" % (2 + 2 * count) for count in range(int(counts.max(initial=0)) + 1)]
-        parts = [binaries(heads).take(integers(counts)), named, *sets]
-        for place, fields in enumerate(fields_of):
-            is_absent = ~is_present[:, place]
-            if is_absent.any():
-                head = constant(b"*%d\r\n$4\r\nHDEL\r\n" % (2 + len(fields)))
-                removal = join(head, named, constant(b"".join(map(bulk, fields))))
-                parts.append(pc.if_else(booleans(is_absent), removal, constant(b"")))
+                replies = pc.if_else(booleans(is_present), replies, constant(b"$-1\r\n" * len(values)))
+            parts.append(replies)
         return join(*parts)
+
+    @cached_property
+    def _named(self) -> pa.Array:
+        return bulks(self.keys)
+
+    def _by_fields(self, head: bytes, more: int) -> pa.Array:
+        """`head` with the number of the entity's fields and values, and so many more."""
+        counts = self.is_present @ np.array([2 * len(fields) for fields in self.group.fields_of])
+        heads = binaries([head % (count + more) for count in range(int(counts.max(initial=0)) + 1)])
+        return heads.take(integers(counts))
+
+
+def bulks(values: pa.Array) -> pa.Array:
+    """Each value as a RESP bulk string."""
+    return join(bulk_head(values), values, constant(b"\r\n"))
+
+
+def bulk_head(values: pa.Array) -> pa.Array | pa.Scalar:
+    """What stands before each value in a RESP bulk string."""
+    return by_length(values, lambda length: b"$%d\r\n" % length)
 
 
 def bulk(value: bytes) -> bytes:
@@ -138,22 +130,3 @@ def hashes(values: pa.Array) -> Hashes:
 def hashes_of(values: list[bytes]) -> Hashes:
     """The same, of a list."""
     return np.frombuffer(b"".join(map(mmh3.mmh3_x64_128_digest, values)), "<u8")[::2]
-
-
-def _bulks(values: list[pa.Array], fields: tuple[bytes, ...]) -> tuple[pa.Array, pa.Array]:
-    """The values as bulk strings, one behind the other; and the same with each field's name before its value."""
-    line = constant(b"\r\n")
-    alone: list[pa.Array | pa.Scalar] = []
-    named: list[pa.Array | pa.Scalar] = []
-    for field, value in zip(fields, values, strict=True):
-        length = by_length(value, lambda length: b"$%d\r\n" % length)
-        alone += [length, value, line]
-        named += [constant(bulk(field)), length, value, line]
-    return join(*alone), join(*named)
-
-
-def _digest(keys: pa.Array, replies: pa.Array, is_present: Flags) -> np.uint64:
-    rows = join(keys, replies)
-    if not is_present.all():
-        rows = rows.filter(booleans(is_present))
-    return np.uint64(hashes(rows).sum(dtype=np.uint64))

@@ -48,12 +48,17 @@ def encode_values(column: pa.Array, value_type: str, name: str) -> pa.Array:
 
 def encode_timestamps(column: pa.Array) -> pa.Array:
     """`google.protobuf.Timestamp` messages of instants in UTC (microseconds); a NULL becomes no bytes at all."""
-    micros = _numpy(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), "<i8")
+    micros = microseconds(column)
     seconds, rest = np.divmod(micros, MICROSECONDS)
     parts = [_where_not_zero(seconds, b"\x08")]
     if rest.any():
         parts.append(_where_not_zero(rest * 1000, b"\x10"))
     return join(*parts)
+
+
+def microseconds(column: pa.Array) -> npt.NDArray[np.int64]:
+    """Instants as microseconds since 1970; 0 for a NULL."""
+    return _numpy(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), "<i8")
 
 
 def encode_keys(columns: Sequence[pa.Array], types: Sequence[str], names: Sequence[str], prefix: bytes) -> pa.Array:
@@ -96,12 +101,15 @@ def join(*parts: pa.Array | pa.Scalar) -> pa.Array:
     return pc.binary_join_element_wise(*parts, constant(b""))
 
 
-def by_length(values: pa.Array, render: Callable[[int], bytes]) -> pa.Array:
-    """What `render` makes of each value's length in bytes; it is called once for each length that there is."""
+def by_length(values: pa.Array, render: Callable[[int], bytes]) -> pa.Array | pa.Scalar:
+    """What `render` makes of each value's length in bytes; a scalar where all have the same.
+
+    It is called once for each length that there is.
+    """
     lengths = pc.binary_length(values)
     distinct = pc.unique(lengths)
     rendered = binaries([render(length) for length in distinct.to_pylist()])
-    return rendered.take(pc.index_in(lengths, distinct))
+    return rendered[0] if len(rendered) == 1 else rendered.take(pc.index_in(lengths, distinct))
 
 
 def content(column: pa.Array) -> memoryview:

@@ -1,5 +1,6 @@
 """Makes the online store's part of each view equal to the offline store's current rows, and proves that it is."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -135,6 +136,7 @@ class Materializer:
         return True
 
     def _fill(self, group: EntityGroup, as_of: datetime, outcome: Outcome, *, compare: bool) -> None:
+        started = time.monotonic()
         with ExitStack() as stack:
             digests = self._digests_meanwhile(stack, group, as_of)
             progress = stack.enter_context(self._run.progress(None, "rows", group.name))
@@ -143,7 +145,15 @@ class Materializer:
             )
             filled = self._engine.fill(group, as_of, self._snapshot_id, progress, compare=compare)
             sources = digests.result()
+        sweeping = time.monotonic()
         swept = sweep(self._client, group, np.concatenate([*filled.keys, np.zeros(0, np.uint64)]), self._lock.check)
+        ended = time.monotonic()
+        self._run.log(
+            "verified",
+            entities=group.name,
+            seconds=round(ended - started, 3),
+            of_which_verifying=round(filled.verifying_seconds + ended - sweeping, 3),
+        )
         outcome.keys[group.name] = swept.keys
         for place, view in enumerate(group.views):
             result = ViewResult(

@@ -12,7 +12,8 @@ import pyarrow as pa
 from jobs.arrow_query import ArrowSession
 from jobs.errors import VerificationError
 from jobs.online.background import ahead_of
-from jobs.online.block import Block, BlockEncoder, Hashes, bulk, hashes
+from jobs.online.block import Block, Hashes, bulk, hashes
+from jobs.online.block_encoder import BlockEncoder
 from jobs.online.column_encoding import content
 from jobs.online.entity_group import EntityGroup
 from jobs.online.wire import Wire, Wires
@@ -54,14 +55,25 @@ class Filled:
 class PartitionFiller:
     """Writes the entities of one group to Redis, as they stream out of Postgres, and reads each back."""
 
-    def __init__(self, group: EntityGroup, wires: Wires, before_write: Callable[[], None], *, compare: bool) -> None:
+    def __init__(
+        self,
+        group: EntityGroup,
+        wires: Wires,
+        before_write: Callable[[], None],
+        *,
+        compare: bool,
+        select: Callable[[Wire, Block], Block] | None = None,
+    ) -> None:
         """`before_write` raises when nothing may be written any more.
 
         With `compare`, what Redis holds already is read first and left alone: the way where little has changed.
+        `select` says which entities of a block are written, if not all.
         """
         self._group, self._wires, self._before_write, self._compare = group, wires, before_write, compare
+        self._select = select
+        self._reads_whole = True
 
-    def fill(self, session: ArrowSession, query: str, advance: Callable[[int], None]) -> Filled:
+    def fill(self, session: ArrowSession, query: str, advance: Callable[[int], object]) -> Filled:
         """Fill what `query` gives; `advance` is told of rows as they are proven.
 
         Raises DataError for a value that does not fit, VerificationError when Redis does not hold what was written.
@@ -82,6 +94,8 @@ class PartitionFiller:
         return filled
 
     def _fill_block(self, wire: Wire, block: Block, filled: Filled) -> None:
+        if self._select is not None:
+            block = self._select(wire, block)
         if self._compare:
             replies = self._read(wire, block, filled)
             if replies is None:
@@ -99,19 +113,27 @@ class PartitionFiller:
     def _read(self, wire: Wire, block: Block, filled: Filled) -> list[list[bytes | None]] | None:
         """What Redis holds; None where that is what it should hold."""
         started = time.monotonic()
-        wire.send(content(block.reads))
-        replies = wire.differing(content(block.held), len(block.keys))
-        filled.verifying_seconds += time.monotonic() - started
-        return replies
+        try:
+            if self._reads_whole:
+                wire.send(content(block.whole_reads))
+                if wire.differing(content(block.whole), len(block.keys)) is None:
+                    return None
+            wire.send(content(block.reads))
+            replies = wire.differing(content(block.held), len(block.keys))
+            if replies is None:  # the hashes hold others' fields too, or ours in another order: so will the next
+                self._reads_whole = False
+            return replies
+        finally:
+            filled.verifying_seconds += time.monotonic() - started
 
     def _write_all(self, wire: Wire, block: Block, filled: Filled) -> None:
         self._before_write()
         wire.send(content(block.writes))
-        commands = block.commands
-        replies = np.array(wire.replies(len(commands)), np.int64)
+        answered = block.answered
+        replies = np.array(wire.replies(len(answered)), np.int64)
         filled.written += block.is_present.sum(axis=0)
         for place in range(len(self._group.views)):
-            filled.removed[place] += int(np.count_nonzero(replies[commands == place + 1]))
+            filled.removed[place] += int(np.count_nonzero(replies[answered == place + 1]))
 
     def _write_differences(self, wire: Wire, block: Block, replies: list[list[bytes | None]], filled: Filled) -> None:
         """Only what differs is written, view by view: a correction touches few entities."""

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from jobs.arrow_query import ArrowSession
-from jobs.online.block import BlockEncoder
+from jobs.online.block_encoder import BlockEncoder
 from jobs.online.column_encoding import content
 from jobs.online.current_rows import current_entities_query
 from jobs.online.encoding import entity_key_values

@@ -38,17 +38,18 @@ class Wire:
 
         Raises redis.ResponseError for the first that is an error.
         """
-        received = memoryview(bytearray(len(expected)))
+        received = b""
         done = 0
         while done < len(expected):
             with _told():
-                more = self._socket.recv_into(received[done:])
-            if not more:
+                received = self._socket.recv(min(RECEIVE_BYTES, len(expected) - done))
+            if not received:
                 raise redis.ConnectionError("the connection was closed")
             # No whole reply is the beginning of another, so what is equal up to here has not ended either.
-            if received[done : done + more] != expected[done : done + more]:
-                return self._parsed(count, bytes(received[: done + more]))
-            done += more
+            # As bytes: views are compared one element after the other.
+            if received != bytes(expected[done : done + len(received)]):
+                return self._parsed(count, bytes(expected[:done]) + received)
+            done += len(received)
         return None
 
     def _parsed(self, count: int, received: bytes) -> list[Any]:

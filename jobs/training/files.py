@@ -3,9 +3,10 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ CSV = "training_df.csv"
 MANIFEST = "manifest.json"
 FILES = (CSV, PARQUET, MANIFEST)
 """The manifest last: it says that the others are there."""
+ROW_GROUP_ROWS = 1 << 17
+"""So many rows are written at once, and are a row group of the Parquet file."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +38,51 @@ WriteFiles = Callable[[Path], Mapping[str, Digest]]
 """Writes a set's files to a folder and returns what it wrote, by the files' names."""
 
 
-def write_set(table: pa.Table, manifest: dict[str, object], folder: Path) -> dict[str, Digest]:
-    """Write the set's files to `folder`; the manifest names the digests of the others. Returns what was written."""
-    written = {CSV: write_csv(table, folder), PARQUET: write_parquet(table, folder)}
-    about = {**manifest, "files": {name: asdict(digest) for name, digest in written.items()}}
+def write_set(tables: Iterable[pa.Table], manifest: Callable[[], dict[str, object]], folder: Path) -> dict[str, Digest]:
+    """Write the set's files to `folder` and return what was written; the manifest names the digests of the others.
+
+    `tables` have one schema, and there is one at least; the same rows give the same bytes, wherever they are cut.
+    `manifest` is asked for once they have all come.
+    """
+    with ExitStack() as opened:
+        csv, parquet = (opened.enter_context(_digesting(folder / name)) for name in (CSV, PARQUET))
+        _write_rows(row_groups(tables), csv, parquet)
+    written = {CSV: csv.digest, PARQUET: parquet.digest}
+    about = {**manifest(), "files": {name: asdict(digest) for name, digest in written.items()}}
     text = json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     with _digesting(folder / MANIFEST) as file:
         file.write(text.encode())
     return {**written, MANIFEST: file.digest}
 
 
-def write_parquet(table: pa.Table, folder: Path) -> Digest:
-    """The same table gives the same bytes."""
-    with _digesting(folder / PARQUET) as file:
-        pq.write_table(table, file, compression="zstd", row_group_size=1 << 20)
-    return file.digest
+def row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The same rows in tables of ROW_GROUP_ROWS, the last one shorter; one without rows if there are none."""
+    held: list[pa.Table] = []
+    rows, cut = 0, False
+    for table in tables:
+        held.append(table)
+        rows += table.num_rows
+        while rows >= ROW_GROUP_ROWS:
+            whole = pa.concat_tables(held)
+            yield whole.slice(0, ROW_GROUP_ROWS).combine_chunks()
+            held, rows, cut = [whole.slice(ROW_GROUP_ROWS)], rows - ROW_GROUP_ROWS, True
+    if rows or not cut:
+        yield pa.concat_tables(held).combine_chunks()
 
 
-def write_csv(table: pa.Table, folder: Path) -> Digest:
-    """As the exports are written: True and False, instants in ISO 8601, blank for NULL; lists and maps as JSON."""
-    columns = [_text(table[name]) for name in table.column_names]
-    plain = pa.table(columns, names=table.column_names)
-    with _digesting(folder / CSV) as file:
-        pyarrow.csv.write_csv(plain, file, pyarrow.csv.WriteOptions(quoting_style="needed"))
-    return file.digest
+def _write_rows(groups: Iterator[pa.Table], csv: "_DigestingFile", parquet: "_DigestingFile") -> None:
+    """Parquet as Arrow writes it. CSV as the exports are written: True and False, instants in ISO 8601, blank for NULL;
+    lists and maps as JSON."""
+    first = next(groups)
+    with (
+        pq.ParquetWriter(parquet, first.schema, compression="zstd") as columns,
+        pyarrow.csv.CSVWriter(
+            csv, _texts(first).schema, write_options=pyarrow.csv.WriteOptions(quoting_style="needed")
+        ) as lines,
+    ):
+        for group in chain([first], groups):
+            columns.write_table(group, row_group_size=ROW_GROUP_ROWS)
+            lines.write_table(_texts(group))
 
 
 def digest_of(file: Path) -> Digest:
@@ -108,6 +132,10 @@ class _DigestingFile(io.RawIOBase):
 def _digesting(path: Path) -> Iterator[_DigestingFile]:
     with path.open("wb") as file:
         yield _DigestingFile(file)
+
+
+def _texts(table: pa.Table) -> pa.Table:
+    return pa.table([_text(table[name]) for name in table.column_names], names=table.column_names)
 
 
 def _text(column: pa.ChunkedArray) -> pa.ChunkedArray:

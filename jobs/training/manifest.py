@@ -3,11 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
-
-import pyarrow as pa
 
 from jobs import VERSION
 from jobs.definitions import Definitions
@@ -20,6 +18,15 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
 FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ColumnAbout:
+    """What the manifest says of a column."""
+
+    name: str
+    type: str
+    nulls: int
 
 
 def registry_hash(store: "FeatureStore", definitions: Definitions) -> str:
@@ -40,7 +47,7 @@ def manifest(
     horizon: Horizon,
     grace: timedelta,
     counts: Sequence[Counts],
-    table: pa.Table,
+    columns: Sequence[ColumnAbout],
     label: str,
     view_proofs: Mapping[str, ViewProof],
     label_proof: LabelProof,
@@ -57,13 +64,10 @@ def manifest(
         "label_horizon": horizon.text,
         "label_tolerance_seconds": horizon.tolerance.total_seconds(),
         "grace_seconds": grace.total_seconds(),
-        "rows": table.num_rows,
+        "rows": sum(count.rows for count in counts),
         "rules": RULES,
         "event_timestamps": [_counted(count) for count in counts],
-        "columns": [
-            {"name": field.name, "type": str(field.type), "nulls": table[field.name].null_count}
-            for field in table.schema
-        ],
+        "columns": [asdict(column) for column in columns],
         "proof": {
             "feature_views": {name: asdict(proof) for name, proof in view_proofs.items()},
             "labels": asdict(label_proof),

@@ -61,17 +61,24 @@ class RemoteOutput:
     def put(self, write: WriteFiles) -> None:
         """Let the files be written here, then upload, verify, move and verify them.
 
-        Raises JobError, which says what is there then.
+        Raises JobError, which says what is there then, and whatever JobError `write` raises, as it is.
         """
         state = "what was there before still is"
+        refused: JobError | None = None
         with tempfile.TemporaryDirectory() as folder:
             try:
-                written = write(Path(folder))
+                try:
+                    written = write(Path(folder))
+                except JobError as error:
+                    refused = error
+                    raise
                 with self._place() as place:
                     place.upload(Path(folder), written)
                     state = "a set is there only if a manifest is; run it again"
                     place.install(written)
             except Exception as error:  # every package has errors of its own
+                if error is refused:
+                    raise
                 raise JobError(f"the training set could not be put to {self}: {_reason(error)}; {state}") from error
 
     def _check_names(self, place: "_Place") -> None:

@@ -104,8 +104,6 @@ def main() -> int:
         print(missing, file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="bench-serving-") as folder:
-        Path(folder).chmod(0o755)  # Postgres runs as a user of its own where we are root
-        (Path(folder) / "logs").mkdir()
         print(f"filling a Redis with {arguments.customers:,} customers ...", file=sys.stderr, flush=True)
         with filled(Path(folder), arguments.customers) as world:
             found = _measure(world, arguments.rounds, arguments.seconds)

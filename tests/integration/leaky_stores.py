@@ -1,13 +1,20 @@
 """Offline stores that are wrong on purpose, to show that a training set's proof finds them out."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from feast.infra.offline_stores.offline_store import RetrievalJob
 
+from jobs.feast_plugins.entity_rows import EntityStream
 from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStore, PointInTimePostgreSQLOfflineStoreConfig
 from jobs.feast_plugins.retrieval import PointInTimeRetrievalJob
 
 _honest = PointInTimePostgreSQLOfflineStore.get_historical_features
+FEE = "subs_profile_fv__monthly_fee"
 
 
 class ForgetfulOfflineStoreConfig(PointInTimePostgreSQLOfflineStoreConfig):
@@ -19,7 +26,9 @@ class ForgetfulOfflineStore(PointInTimePostgreSQLOfflineStore):
 
     @staticmethod
     def get_historical_features(*arguments: Any, **flags: Any) -> RetrievalJob:
-        return _altered_query(_honest(*arguments, **flags), "'7 days 0:00:00'", "'999 days'")
+        job = _job(*arguments, **flags)
+        job._views = [replace(view, source=replace(view.source, grace=timedelta(999))) for view in job._views]
+        return job
 
 
 class ClairvoyantOfflineStoreConfig(PointInTimePostgreSQLOfflineStoreConfig):
@@ -31,8 +40,14 @@ class ClairvoyantOfflineStore(PointInTimePostgreSQLOfflineStore):
 
     @staticmethod
     def get_historical_features(*arguments: Any, **flags: Any) -> RetrievalJob:
-        later = "(e.\"event_timestamp\" + interval '31 days')"
-        return _altered_query(_honest(*arguments, **flags), 'e."event_timestamp"', later, keep_first=True)
+        job, month = _job(*arguments, **flags), timedelta(31)
+        entities = job._entities
+        assert isinstance(entities, EntityStream)
+        first, last = entities.between
+        job._entities = replace(
+            entities, between=(first + month, last + month), tables=map(_moved(month), entities.tables)
+        )
+        return _altered(job, _moved(-month))
 
 
 class InventiveOfflineStoreConfig(PointInTimePostgreSQLOfflineStoreConfig):
@@ -44,7 +59,7 @@ class InventiveOfflineStore(PointInTimePostgreSQLOfflineStore):
 
     @staticmethod
     def get_historical_features(*arguments: Any, **flags: Any) -> RetrievalJob:
-        return _altered_query(_honest(*arguments, **flags), 's."monthly_fee" AS', 's."monthly_fee" + 0.01 AS')
+        return _altered(_job(*arguments, **flags), lambda part: _with(part, FEE, pc.add(part[FEE], 0.01)))
 
 
 class MultiplyingOfflineStoreConfig(PointInTimePostgreSQLOfflineStoreConfig):
@@ -56,21 +71,28 @@ class MultiplyingOfflineStore(PointInTimePostgreSQLOfflineStore):
 
     @staticmethod
     def get_historical_features(*arguments: Any, **flags: Any) -> RetrievalJob:
-        return _altered_query(_honest(*arguments, **flags), "FROM entity_rows AS e\nLEFT",
-                              "FROM (VALUES (1), (2)) AS twice CROSS JOIN entity_rows AS e\nLEFT")  # fmt: skip
+        return _altered(_job(*arguments, **flags), lambda part: pa.concat_tables([part, part]))
 
 
-def _altered_query(job: RetrievalJob, old: str, new: str, *, keep_first: bool = False) -> RetrievalJob:
+def _job(*arguments: Any, **flags: Any) -> PointInTimeRetrievalJob:
+    job = _honest(*arguments, **flags)
     assert isinstance(job, PointInTimeRetrievalJob)
-    query = job.to_sql()
-    head, rest = query.split(old, 1) if keep_first else ("", query)
-    altered = head + (old if keep_first else "") + rest.replace(old, new)
-    assert altered != query
-    return PointInTimeRetrievalJob(
-        altered,
-        job._columns,
-        config=job.config,
-        full_feature_names=job.full_feature_names,
-        on_demand_feature_views=job.on_demand_feature_views,
-        metadata=job._find_metadata,
-    )
+    return job
+
+
+def _altered(job: PointInTimeRetrievalJob, alter: Callable[[pa.Table], pa.Table]) -> PointInTimeRetrievalJob:
+    honest = job.parts
+
+    def parts() -> Iterator[pa.Table]:
+        return map(alter, honest())
+
+    job.parts = parts  # type: ignore[method-assign,assignment]
+    return job
+
+
+def _moved(by: timedelta) -> Callable[[pa.Table], pa.Table]:
+    return lambda table: _with(table, "event_timestamp", pc.add(table["event_timestamp"], pa.scalar(by)))
+
+
+def _with(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
+    return table.set_column(table.schema.get_field_index(name), name, values)

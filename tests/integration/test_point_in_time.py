@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from jobs.feast_plugins import join
 from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStore, PointInTimePostgreSQLOfflineStoreConfig
-from jobs.feast_plugins.retrieval import exported_snapshot
+from jobs.feast_plugins.sessions import exported_snapshot
 from tests.integration.point_in_time_support import (
     DAY,
     GRACE,
@@ -65,8 +66,17 @@ def questions(keys: list[Key]) -> st.SearchStrategy[list[Asked]]:
     return st.lists(st.builds(Asked, st.sampled_from(keys), hours), min_size=1, max_size=12)
 
 
+WAYS = {"in memory": 10**12, "in Postgres": 0}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the two ways to join always the one, whatever the sizes."""
+    monkeypatch.setattr(join, "ROWS_PER_ENTITY_ROW", WAYS[request.param])
+
+
 @pytest.fixture
-def prices(connection: psycopg.Connection, tmp_path: Path) -> Prices:
+def prices(connection: psycopg.Connection, tmp_path: Path, way: None) -> Prices:
     return Prices(connection, tmp_path)
 
 
@@ -200,6 +210,96 @@ def test_the_time_zone_of_the_server_changes_nothing(prices: Prices, ours: Featu
     ours.apply([prices_view("naive_fv", source=naive)])
     asked = [Asked(A, day(1) - timedelta(hours=1)), Asked(A, day(1))]
     assert column(values(ours, asked, ["naive_fv:price"]), "price") == [None, 5]
+
+
+def test_of_rows_of_equal_times_the_collation_of_the_database_says_which_one_counts(prices: Prices) -> None:
+    connection = prices.connection
+    connection.execute('CREATE TABLE offline.names (shop text, as_of timestamptz, name text COLLATE "und-x-icu")')
+    connection.execute("INSERT INTO offline.names SELECT 'a', %s, unnest(ARRAY['Z', 'a', 'é'])", (day(1),))
+    connection.execute("INSERT INTO offline.names VALUES ('b', %s, 'alone'), (NULL, %s, 'nobody')", (day(1), day(1)))
+    names = FeatureView(
+        name="names_fv", entities=[shop], schema=[Field(name="shop", dtype=String), Field(name="name", dtype=String)],
+        source=source("names", tombstones=False, table="names", created_timestamp_column=""),
+    )  # fmt: skip
+    store = prices.store(OURS, [shop, names])
+    asked = [Asked(("b", "1"), day(1)), Asked(A, day(1))]
+    assert column(values(store, asked, ["names_fv:name"]), "name") == ["alone", "a"]
+
+
+def test_a_row_known_since_ever_counts_and_one_never_known_does_not(prices: Prices, ours: FeatureStore) -> None:
+    prices.connection.execute(
+        "INSERT INTO offline.prices VALUES ('a', '1', %s, '-infinity', false, 1), ('a', '1', %s, 'infinity', false, 2)",
+        (day(1), day(2)),
+    )
+    assert column(values(ours, [Asked(A, day(3))], PRICE), "price") == [1]
+
+
+def test_rows_known_too_late_are_passed_over_however_many_they_are(prices: Prices, ours: FeatureStore) -> None:
+    late = [Row(A, day(1) + number * timedelta(minutes=1), day(30), 2) for number in range(500)]
+    prices.fill([Row(A, day(1) - timedelta(minutes=1), day(1), 1), *late])
+    assert column(values(ours, [Asked(A, day(2)), Asked(A, day(40))], BOTH, full_feature_names=True),
+                  "forever_fv__price") == [1, 2]  # fmt: skip
+
+
+# Part by part
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(histories(KEYS, tombstones=True, max_lag=14), questions(KEYS))
+def test_the_parts_are_the_whole_by_key_and_instant_and_no_key_is_in_two(
+    prices: Prices, ours: FeatureStore, rows: int, history: list[Row], asked: list[Asked]
+) -> None:
+    prices.fill(history)
+    whole = values(ours, asked, BOTH, full_feature_names=True)
+    job: Any = ours.get_historical_features(frame(asked), BOTH, full_feature_names=True)
+    found = [part.to_pylist() for part in job.parts(rows)]
+    in_order = sorted(whole, key=lambda row: (row["shop"].encode(), row["item"].encode(), row["event_timestamp"]))
+    assert [row for part in found for row in part] == in_order
+    keys = [{(row["shop"], row["item"]) for row in part} for part in found]
+    assert sum(map(len, keys)) == len(set().union(*keys))
+
+
+def test_parts_of_a_query_hold_keys_that_are_null_and_views_with_fewer_keys_and_on_demand_features(
+    prices: Prices, ours: FeatureStore
+) -> None:
+    @on_demand_feature_view(  # type: ignore[untyped-decorator]
+        sources=[FOREVER], schema=[Field(name="doubled", dtype=Float64)], mode="python"
+    )
+    def doubled_odfv(inputs: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        return {"doubled": [None if price is None else 2.0 * price for price in inputs["price"]]}
+
+    market = FeatureView(
+        name="market_fv", entities=[], schema=[Field(name="price", dtype=Int64)], source=source("market")
+    )
+    ours.apply([market, doubled_odfv])
+    prices.fill([Row(A, day(1), day(1), 1), Row(("Z", "1"), day(2), day(2), 2)])
+    query = """SELECT shop, item, '2024-01-03Z'::timestamptz AS event_timestamp
+               FROM (VALUES ('a', '1'), (NULL, '1'), ('Z', '1')) AS v(shop, item)"""
+    wanted = ["forever_fv:price", "market_fv:price", "doubled_odfv:doubled"]
+    job: Any = ours.get_historical_features(query, wanted, full_feature_names=True)
+    found = pa.concat_tables(job.parts(1)).to_pylist()
+    assert column(found, "shop") == ["Z", "a", None]
+    assert column(found, "forever_fv__price") == [2, 1, None]
+    assert column(found, "market_fv__price") == [2, 2, 2]
+    assert column(found, "doubled_odfv__doubled") == [4.0, 2.0, None]
+
+
+@pytest.mark.parametrize("way", ["in memory"], indirect=True)
+def test_a_million_entity_rows_are_joined_in_seconds(prices: Prices) -> None:
+    prices.connection.execute(
+        """INSERT INTO offline.prices SELECT n::text, '1', %s, %s, false, n FROM generate_series(1, 100000) AS n""",
+        (day(1), day(1)),
+    )
+    prices.connection.execute("ANALYZE offline.prices")
+    store = prices.store(OURS, [shop, item, FOREVER])
+    keys = [str(number % 125_000) for number in range(1_000_000)]
+    entity_df = pd.DataFrame({"shop": keys, "item": "1", "event_timestamp": pd.Timestamp(day(2))})
+    table = pa.Table.from_pandas(entity_df, preserve_index=False)
+    found = store.get_historical_features(table, ["forever_fv:price"]).to_arrow()
+    assert found["shop"].to_pylist() == keys
+    known = [number % 125_000 for number in range(1_000_000)]
+    assert found["price"].to_pylist() == [number if 0 < number <= 100_000 else None for number in known]
 
 
 # Entity rows

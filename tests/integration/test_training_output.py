@@ -109,7 +109,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 def fill(output: Output, rows: int) -> None:
     """Put a set of so many rows there."""
     table = pa.table({"user_id": [f"user-{number}" for number in range(rows)], "churn": [True] * rows})
-    output.put(lambda folder: write_set(table, {"rows": rows}, folder))
+    output.put(lambda folder: write_set([table], lambda: {"rows": rows}, folder))
 
 
 # --- what is refused, before anything is read
@@ -232,7 +232,7 @@ def test_what_reads_back_otherwise_than_it_was_written_does_not_touch_the_former
     fill(place.output, 5)
 
     def lie(folder: Path) -> Mapping[str, Digest]:
-        written = write_set(pa.table({"user_id": ["ann"]}), {"rows": 1}, folder)
+        written = write_set([pa.table({"user_id": ["ann"]})], lambda: {"rows": 1}, folder)
         return {**written, CSV: Digest(9, "0" * 64)}
 
     with pytest.raises(JobError, match=rf"{CSV} reads back as .* written were 9 with 0+; what was there before still"):
@@ -254,7 +254,7 @@ class LiesLater(dict[str, Digest]):
 def test_what_reads_back_otherwise_in_its_place_loses_its_manifest(place: Place) -> None:
     table = pa.table({"user_id": ["ann"]})
     with pytest.raises(JobError, match=rf"{CSV} reads back as .*; a set is there only if a manifest is; run it again"):
-        place.output.put(lambda folder: LiesLater(write_set(table, {"rows": 1}, folder)))
+        place.output.put(lambda folder: LiesLater(write_set([table], lambda: {"rows": 1}, folder)))
     assert place.names() == [CSV, PARQUET]
 
 

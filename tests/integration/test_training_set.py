@@ -22,12 +22,14 @@ import pytest
 
 from jobs import VERSION, postgres, training_set
 from jobs.errors import JobError
+from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStoreConfig
+from jobs.feast_plugins.sessions import arrow_snapshot, exported_snapshot
 from jobs.local.servers import PostgresServer
 from jobs.lock import writer_lock
 from jobs.migrations import migrate_ledger, migrate_repository
 from jobs.registry import apply_repository
 from jobs.settings import load_settings
-from jobs.training.leak_proof import prove_labels
+from jobs.training.leak_proof import LabelProver
 from jobs.training.rows import RULES, find_labels
 from jobs.training.window import LabelledInstant
 from tests.conftest import REPOSITORY
@@ -40,6 +42,7 @@ from tests.integration.training_support import (
     FEBRUARY,
     JANUARY,
     MARCH,
+    TABLES,
     Outcome,
     World,
     applied_template,
@@ -331,6 +334,17 @@ def test_a_row_shows_what_was_known_by_its_instant_and_the_grace(world: World, r
     assert run().rows[0]["monthly_fee"] == 2.0
 
 
+def test_what_never_became_known_is_known_too_late_and_what_always_was_is_not(world: World, run: Run) -> None:
+    for user, since in (("ann", "infinity"), ("bob", "-infinity")):
+        world.connection.execute(
+            "INSERT INTO payments_agg_90d_snapshots VALUES (%s, %s, %s, false, 2)", (user, JANUARY, since)
+        )
+        world.label(user, FEBRUARY, False)
+    outcome = run()
+    assert outcome.pairs() == [("bob", JANUARY)]
+    assert "(known_too_late removed 1)" in outcome.line
+
+
 def test_columns_are_key_instant_features_in_the_services_order_and_label(world: World, run: Run) -> None:
     small_world(world)
     first, *_ = run().rows
@@ -424,6 +438,44 @@ def test_the_same_inputs_give_the_same_bytes_wherever_the_rows_lie_and_however_t
     assert len(keys) == 60
 
 
+@pytest.mark.parametrize("rows", [1, 7])
+def test_the_bytes_do_not_depend_on_how_many_parts_there_were(
+    world: World, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    for number in random.Random(7).sample(range(1000), 30):
+        for as_of in (JANUARY, FEBRUARY):
+            world.there(f"{'zZéäA'[number % 5]}{number}", as_of, monthly_fee=number / 7)
+            world.label(f"{'zZéäA'[number % 5]}{number}", as_of, bool(number % 2))
+    monkeypatch.setattr("jobs.training.files.ROW_GROUP_ROWS", 10)
+    whole = run("--feature-service", "churn_v2")
+    monkeypatch.setattr("jobs.training.proven_rows.PART_ROWS", rows)
+    in_parts = run("--feature-service", "churn_v2", folder=tmp_path / "parts")
+    assert whole.code == 0
+    assert whole.files == in_parts.files
+    assert pq.ParquetFile(whole.folder / "training_df.parquet").num_row_groups == 3
+
+
+def test_the_memory_that_a_run_takes_does_not_grow_with_the_set(world: World, run: Run, tmp_path: Path) -> None:
+    peaks = []
+    for customers in (5_000, 50_000):
+        for table in (*TABLES, "churn_labels"):
+            instant = "label_at" if table == "churn_labels" else "as_of"
+            world.connection.execute(f"TRUNCATE {table}")
+            world.connection.execute(
+                f"""INSERT INTO {table} (user_id, {instant}, created_at)
+                    SELECT 'customer-' || n, t, t FROM generate_series(1, %s) AS n, unnest(%s) AS t""",
+                (customers, [JANUARY, FEBRUARY]),
+            )
+        world.connection.execute("UPDATE churn_labels SET churn_label = true")
+        ended = job_process.run(
+            "tests.integration.small_parts", "--output", str(tmp_path / f"{customers}"), "--end", "2024-01-31"
+        )
+        assert ended.code == 0, ended.err
+        assert f"training_set: {customers:,} rows" in ended.out
+        peaks.append(int(re.search(r"peak (\d+) MB", ended.err).group(1)))  # type: ignore[union-attr]
+    assert peaks[1] < peaks[0] + 30
+
+
 # The manifest and its proof
 
 
@@ -494,9 +546,14 @@ def test_a_label_from_outside_its_window_is_found_out(
     if label_at:
         world.label("ann", label_at, True)
     instants = pa.array([JANUARY], pa.timestamp("us", "UTC"))
+    store_config = PointInTimePostgreSQLOfflineStoreConfig(db_schema="offline")
     table = pa.table({"user_id": ["ann"], "event_timestamp": instants, "churn_label": [True]})
-    with pytest.raises(JobError, match=complaint):
-        prove_labels(world.connection, find_labels(repository), [LabelledInstant(JANUARY, FEBRUARY, 3 * DAY)], table)
+    nothing = {"__at": instants[:0], "__created_at": instants[:0], "__tombstone": pa.array([], pa.bool_())}
+    in_reach = pa.table({"user_id": pa.array([], pa.string()), "churn_label": pa.array([], pa.bool_()), **nothing})
+    with exported_snapshot(store_config) as _, arrow_snapshot(store_config) as snapshot:
+        prover = LabelProver(find_labels(repository), [LabelledInstant(JANUARY, FEBRUARY, 3 * DAY)], snapshot)
+        with pytest.raises(JobError, match=complaint):
+            prover.add(table, in_reach)
 
 
 # Another team's repository

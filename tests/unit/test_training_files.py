@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from jobs.errors import JobError
-from jobs.training.files import CSV, MANIFEST, PARQUET, Digest, digest_of, write_csv, write_set
+from jobs.training.files import CSV, MANIFEST, PARQUET, Digest, digest_of, write_set
 from jobs.training.folder import FolderOutput, _replace_in_two_steps
 
 
@@ -88,7 +88,7 @@ def test_a_file_that_reads_back_otherwise_than_it_was_written_does_not_touch_the
 
 
 def test_the_manifest_names_length_and_sha256_of_what_was_written(tmp_path: Path) -> None:
-    written = write_set(pa.table({"user_id": ["ann", "bob"], "churn": [True, None]}), {"rows": 2}, tmp_path)
+    written = write_set([pa.table({"user_id": ["ann", "bob"], "churn": [True, None]})], lambda: {"rows": 2}, tmp_path)
     assert {name: digest_of(tmp_path / name) for name in (CSV, PARQUET, MANIFEST)} == written
     manifest = json.loads((tmp_path / MANIFEST).read_text())
     assert manifest["files"] == {name: vars(written[name]) for name in (CSV, PARQUET)}
@@ -103,7 +103,7 @@ def test_csv_keeps_fractions_of_a_second_null_apart_from_empty_and_lists_as_json
             "flag": [True, None, False],
         }
     )
-    write_csv(table, tmp_path)
+    write_set([table], dict, tmp_path)
     assert (tmp_path / CSV).read_text() == (
         '"at","text","list","flag"\n"1970-01-01T00:00:00Z","","[1, 2]","True"\n'
         '"1970-01-01T00:00:00.000001Z",,,\n,"a""b,\nc","[]","False"\n'

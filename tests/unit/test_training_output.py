@@ -13,7 +13,7 @@ from jobs.training.output import parse_output
 def test_a_path_and_its_url_name_the_same_folder(tmp_path: Path, scheme: str) -> None:
     output = parse_output(f"{scheme}{tmp_path}/set")
     output.check()
-    output.put(lambda folder: write_set(pa.table({"user_id": ["ann"]}), {}, folder))
+    output.put(lambda folder: write_set([pa.table({"user_id": ["ann"]})], dict, folder))
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == sorted(FILES)
 
 
