@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from jobs import postgres
-from jobs.ending import first_line
+from jobs.ending import Interrupted, first_line
 from jobs.errors import JobError, UsageError
 from jobs.lock import HeldElsewhere, WriterLock
 from jobs.online.current_rows import Partition
@@ -72,13 +72,15 @@ def ray_cluster() -> Iterator[None]:
     if not address:
         raise UsageError("--engine ray needs RAY_ADDRESS, as in ray://ray-head:10001")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray calls home otherwise
-    on_sigterm = signal.getsignal(signal.SIGTERM)
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray takes it, and would end the process without a word
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
         raise JobError(f"the Ray cluster at {address} cannot be reached: {first_line(error)}") from error
+    except SystemExit as error:
+        raise Interrupted from error
     finally:
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the process without a word
+        signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
     except JobError:

@@ -19,6 +19,8 @@ from tests.offline import JANUARY, MARCH, OfflineStore, dump
 
 ENDS_WITHIN_SECONDS = 120.0
 STOPS_WITHIN_SECONDS = 10.0
+# By then it looks for a cluster that is not there, and for half a minute.
+LOOKS_SECONDS = 12.0
 OBJECT_STORE_BYTES = 100 * 2**20
 
 
@@ -150,10 +152,24 @@ def test_a_head_that_is_lost_fails_the_run_which_says_so(
     monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "2")
     process = start(*ON_RAY, log=log)
     wait_for_entities(redis_client, 1)
+    assert cluster.head_node is not None
     cluster.head_node.all_processes["ray_client_server"][0].process.kill()
     assert process.wait(ENDS_WITHIN_SECONDS) == 1, log.read_text()
     assert "was lost in the middle; run it again" in summary(log)
     assert months.runs()[-1][1] == "failed"
+
+
+def test_sigterm_ends_a_run_that_still_looks_for_the_cluster(
+    platform: OfflineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("RAY_ADDRESS", "ray://127.0.0.1:1")
+    process = start(*ON_RAY, log=log)
+    time.sleep(LOOKS_SECONDS)
+    process.terminate()
+    assert process.wait(STOPS_WITHIN_SECONDS) == 1, log.read_text()
+    assert "interrupted before it was done" in summary(log)
+    assert platform.runs()[-1][1] == "failed"
 
 
 def test_sigterm_ends_the_run_and_its_tasks(

@@ -29,6 +29,9 @@ spec:
       env:
         - name: RAY_USAGE_STATS_ENABLED
           value: "0"
+        # The head's client server forks while other threads are in gRPC, whose handlers let some of the children hang.
+        - name: GRPC_ENABLE_FORK_SUPPORT
+          value: "0"
         {{- include "platform.env" . | nindent 8 }}
       ports:
         {{- with .ports }}
