@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.arrow_query import ArrowSession
+from jobs.background import ahead_of
 from jobs.errors import VerificationError
-from jobs.online.background import ahead_of
 from jobs.online.block import Block, Hashes, bulk, hashes
 from jobs.online.block_encoder import BlockEncoder
 from jobs.online.column_encoding import content
@@ -80,7 +80,7 @@ class PartitionFiller:
         """
         filled = Filled.nothing(len(self._group.views))
         with (
-            ahead_of(session.batches(query), AHEAD) as batches,
+            ahead_of(session.batches(query), AHEAD, session.cancel) as batches,
             ahead_of(_encoded(batches, BlockEncoder(self._group)), AHEAD, session.cancel) as blocks,
         ):
             for block in blocks:
