@@ -11,7 +11,8 @@ from tests.chart.update_checks import rerun_faults, update_faults
 COMPONENTS = {
     "gateway": "gateway", "featureServer": "feature-server", "postgres": "postgres", "redis": "redis",
     "apply": "apply", "materialization": "materialization", "trainingSet": "training-set", "ingest": "ingest",
-    "sampleData": "sample-data", "helmTest": "test", "prometheus": "prometheus",
+    "sampleData": "sample-data", "helmTest": "test", "prometheus": "prometheus", "ray.head": "ray-head",
+    "ray.worker": "ray-worker",
 }  # fmt: skip
 POD_KEYS = [path.removeprefix("gateway.") for path in LEAVES if path.startswith("gateway.") and
             path.replace("gateway", "apply", 1) in LEAVES]  # fmt: skip

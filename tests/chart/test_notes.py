@@ -29,6 +29,8 @@ KINDS = {"svc": "Service", "cronjob": "CronJob"}
         ("ingest-schedule", ["materialization  SUSPENDED", 'from volume exports, "30 2 * * *" Europe/Berlin']),
         ("ingest-job", ["from volume exports, once, now"]),
         ("sample-data", ["3 invented months"]),
+        ("ray", ['"0 6 1-10 * *" Etc/UTC, on 4 Ray worker(s) of its own']),
+        ("kuberay", ["on ray://feature-platform-ray-head-svc:10001"]),
         ("prometheus-operator", ["a ServiceMonitor; metrics of gateway, feature-server, postgres, redis"]),
         ("prometheus-bundled", ["annotated pods, a Prometheus of its own that keeps 30d; metrics of gateway,"]),
         ("training-set-url", ["s3://features/training-sets/, now building 2024-01-31 to 2024-05-31"]),
@@ -63,6 +65,12 @@ def test_notes_complain_of_one_gateway_and_of_clear_text() -> None:
     said = branch("defaults").notes({"gateway": {"replicas": 1}, "ingress": {"enabled": True}})
     assert "gateway.replicas is 1" in said
     assert "ingress.tlsSecret is empty" in said
+
+
+def test_notes_warn_of_a_ray_cluster_that_everyone_reaches() -> None:
+    warning = "ray.enabled without networkPolicy.enabled"
+    assert warning in branch("ray").notes({"networkPolicy": {"enabled": False}})
+    assert warning not in branch("ray").notes()
 
 
 def test_notes_warn_of_invented_months_that_are_long_ago() -> None:

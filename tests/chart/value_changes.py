@@ -9,6 +9,7 @@ from charts.document_values import Schema, Value
 PEERS = [{"ipBlock": {"cidr": "198.51.100.0/24"}}]
 # What a key of this name may hold in any place; what is not here is found from the schema.
 BY_NAME: dict[str, Any] = {
+    "address": "ray://changed:10001",
     "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
         {"matchExpressions": [{"key": "changed", "operator": "Exists"}]}]}}},
     "after": "7d",

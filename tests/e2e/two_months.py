@@ -1,6 +1,6 @@
 """A release with two months in Postgres, which can be made to show the one or the other."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +57,12 @@ class TwoMonths:
         """What Redis holds, status and plans too."""
         return online_bytes.hashes(self.release, READER)
 
-    def materialization(self, job: str, month: str, cpu: str = "1") -> str:
-        """Start a Job of the CronJob's template that shows `month`, on so much of a CPU; its name."""
+    def materialization(self, job: str, month: str, cpu: str = "1", flags: Sequence[str] = ()) -> str:
+        """Start a Job of the CronJob's template that shows `month`, on so much of a CPU, with more flags; its name."""
         objects = self.release.namespace.objects
         spec = objects.get("CronJob", f"{self.release.full}-materialization")["spec"]["jobTemplate"]["spec"]
         (container,) = spec["template"]["spec"]["containers"]
-        container["command"] += [f"--as-of={month}", "--rollback"]
+        container["command"] += [f"--as-of={month}", "--rollback", *flags]
         container["resources"]["limits"]["cpu"] = cpu
         objects.create({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job}, "spec": spec})
         return job

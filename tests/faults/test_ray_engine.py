@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from ray.cluster_utils import Cluster
 
+from jobs.process import free_port
 from tests.bytes_redis import BytesRedis
 from tests.conftest import REPOSITORY
 from tests.faults.test_materialize_interrupted import CUSTOMERS, fill, wait_for_entities
@@ -21,16 +22,25 @@ OBJECT_STORE_BYTES = 100 * 2**20
 
 @pytest.fixture
 def cluster(platform: OfflineStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A head that takes no task, and two nodes of one CPU; their processes know this test's stores."""
+    """A head that takes no task, and two nodes of one CPU; their processes know this test's stores.
+
+    It is reached as from another pod, by Ray's client.
+    """
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    port = free_port()
+    head = {
+        "num_cpus": 0,
+        "include_dashboard": False,
+        "object_store_memory": OBJECT_STORE_BYTES,
+        "ray_client_server_port": port,
+    }
     cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1, object_store_memory=OBJECT_STORE_BYTES)
         cluster.wait_for_nodes()
-        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        monkeypatch.setenv("RAY_ADDRESS", f"ray://127.0.0.1:{port}")
         yield cluster
     finally:
         cluster.shutdown()

@@ -54,6 +54,9 @@
 {{- if le (int $v.gateway.terminationGracePeriodSeconds) (add (int $v.gateway.preStopSeconds) 10 | int) -}}
 {{- $wrong = append $wrong (printf "gateway.terminationGracePeriodSeconds %v is too short: after gateway.preStopSeconds %v the gateway takes up to 10 s to finish its requests; set it to at least %v." $v.gateway.terminationGracePeriodSeconds $v.gateway.preStopSeconds (add (int $v.gateway.preStopSeconds) 11)) -}}
 {{- end -}}
+{{- if and $v.ray.enabled $v.ray.address -}}
+{{- $wrong = append $wrong "ray.address is set and the release's own Ray cluster is on; set ray.enabled to false to use the other one." -}}
+{{- end -}}
 {{- with $v.trainingSet -}}
 {{- if ne (empty .start) (empty .end) -}}
 {{- $wrong = append $wrong "trainingSet names one end of a window; set both start and end, or neither." -}}

@@ -21,8 +21,8 @@ podSelector:
 
 {{/* Who asks Postgres, and who asks Redis. */}}
 {{- define "platform.postgres.clients" -}}
-apply, feature-server, ingest, materialization, sample-data, test, training-set
+apply, feature-server, ingest, materialization, ray-worker, sample-data, test, training-set
 {{- end }}
 {{- define "platform.redis.clients" -}}
-apply, feature-server, gateway, materialization
+apply, feature-server, gateway, materialization, ray-worker
 {{- end }}
