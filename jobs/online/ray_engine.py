@@ -26,8 +26,8 @@ from jobs.settings import load_settings
 
 # A partition whose worker is lost is filled again by another, so many times.
 RETRIES = 3
-# So that a worker that is slower than the others does not end long after them.
-PARTITIONS_PER_CPU = 4
+# More than one, so that a slow worker does not end long after the others; few, for each scans the tables once.
+PARTITIONS_PER_CPU = 2
 CANCEL_SECONDS = 5.0
 
 
