@@ -5,6 +5,7 @@ The workers reach both stores by their own environment, as a job's own process d
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -71,12 +72,22 @@ def ray_cluster() -> Iterator[None]:
     if not address:
         raise UsageError("--engine ray needs RAY_ADDRESS, as in ray://ray-head:10001")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray calls home otherwise
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
     except (RayError, ConnectionError, RuntimeError, ValueError) as error:
         raise JobError(f"the Ray cluster at {address} cannot be reached: {first_line(error)}") from error
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the process without a word
     try:
         yield
+    except JobError:
+        raise
+    except Exception as error:
+        # Ray says it in several ways, also by a failure to connect anew; lost stores raise errors of their own.
+        if isinstance(error, ConnectionError) or not ray.is_initialized():
+            raise JobError(f"the Ray cluster at {address} was lost in the middle; run it again") from error
+        raise
     finally:
         ray.shutdown()
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tests.faults.test_materialize_interrupted import CUSTOMERS, fill, wait_for_
 from tests.offline import JANUARY, MARCH, OfflineStore, dump
 
 ENDS_WITHIN_SECONDS = 120.0
+STOPS_WITHIN_SECONDS = 10.0
 OBJECT_STORE_BYTES = 100 * 2**20
 
 
@@ -138,6 +140,35 @@ def test_workers_stop_writing_when_the_run_loses_the_writer_lock(
     written = redis_client.dbsize()
     assert written < 9 * CUSTOMERS, "they stopped before they were through"
     assert months.runs()[-1][1] == "failed"
+    assert redis_client.dbsize() == written
+
+
+def test_a_head_that_is_lost_fails_the_run_which_says_so(
+    cluster: Cluster, months: OfflineStore, redis_client: BytesRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "2")
+    process = start(*ON_RAY, log=log)
+    wait_for_entities(redis_client, 1)
+    cluster.head_node.all_processes["ray_client_server"][0].process.kill()
+    assert process.wait(ENDS_WITHIN_SECONDS) == 1, log.read_text()
+    assert "was lost in the middle; run it again" in summary(log)
+    assert months.runs()[-1][1] == "failed"
+
+
+def test_sigterm_ends_the_run_and_its_tasks(
+    cluster: Cluster, months: OfflineStore, redis_client: BytesRedis, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = start(*ON_RAY[:2], "--partitions", "200", log=log)
+    wait_for_entities(redis_client, 1)
+    process.terminate()
+    assert process.wait(STOPS_WITHIN_SECONDS) == 1, log.read_text()
+    assert "interrupted before it was done" in summary(log)
+    assert months.runs()[-1][1] == "failed"
+    written = redis_client.dbsize()
+    assert written < CUSTOMERS, "it was interrupted in the middle"
+    time.sleep(1)
     assert redis_client.dbsize() == written
 
 
