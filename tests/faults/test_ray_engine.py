@@ -150,6 +150,7 @@ def test_a_head_that_is_lost_fails_the_run_which_says_so(
     monkeypatch.setenv("RAY_CLIENT_RECONNECT_GRACE_PERIOD", "2")
     process = start(*ON_RAY, log=log)
     wait_for_entities(redis_client, 1)
+    assert cluster.head_node is not None
     cluster.head_node.all_processes["ray_client_server"][0].process.kill()
     assert process.wait(ENDS_WITHIN_SECONDS) == 1, log.read_text()
     assert "was lost in the middle; run it again" in summary(log)
