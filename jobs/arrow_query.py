@@ -50,8 +50,9 @@ class ArrowSession:
 
     def cancel(self) -> None:
         """End the running query, which raises JobError in its thread."""
-        if self._statement is not None:
-            self._statement.cancel()
+        if (statement := self._statement) is not None:
+            with suppress(adbc_driver_manager.Error):  # it has ended meanwhile
+                statement.cancel()
 
     def execute(self, command: str) -> None:
         """Run a command without an answer."""

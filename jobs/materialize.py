@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--partitions",
         metavar="N",
         type=_positive,
-        help="split the entities by their key's hash (default: 1 local, 4 for each of Ray's CPUs)",
+        help="split the entities by their key's hash (default: 1 local, 2 for each of Ray's CPUs)",
     )
     add_lock_wait(parser)
     return parser

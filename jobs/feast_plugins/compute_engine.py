@@ -35,7 +35,8 @@ from jobs.online.block import Block, bulk, bulks
 from jobs.online.column_encoding import constant, content, join
 from jobs.online.current_rows import current_entities_query
 from jobs.online.entity_group import EntityGroup
-from jobs.online.partition import PartitionFiller
+from jobs.online.load import Load
+from jobs.online.partition import fill
 from jobs.online.store import connect
 from jobs.online.wire import Wire, opened_wires
 from jobs.settings import RedisSettings
@@ -90,8 +91,7 @@ class StreamingComputeEngine(LocalComputeEngine):
             opened_wires(client) as wires,
             arrow_session(conninfo) as session,
         ):
-            filler = PartitionFiller(group, wires, lock.check, compare=False, select=_NotOlder(group))
-            filler.fill(session, query, bar.update)
+            fill(group, session, query, wires, Load(group, lock.check, _NotOlder(group)), bar.update)
 
     def _redis_settings(self) -> RedisSettings:
         online = self.repo_config.online_store

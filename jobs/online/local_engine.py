@@ -5,7 +5,7 @@ from datetime import datetime
 from jobs.lock import WriterLock
 from jobs.online.current_rows import Partition
 from jobs.online.entity_group import EntityGroup
-from jobs.online.partition import Filled
+from jobs.online.filled import Filled
 from jobs.online.partition_task import PartitionTask
 from jobs.progress import Progress
 from jobs.settings import RedisSettings

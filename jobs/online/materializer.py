@@ -20,7 +20,7 @@ from jobs.instants import isoformat
 from jobs.lock import WriterLock
 from jobs.online.current_rows import has_current_row
 from jobs.online.entity_group import EntityGroup, entity_groups
-from jobs.online.partition import Filled
+from jobs.online.filled import Filled
 from jobs.online.repeat import former_details, still_shows
 from jobs.online.source_digest import SourceDigest, source_digest
 from jobs.online.status import ViewStatus

@@ -6,9 +6,12 @@ from datetime import datetime
 
 from jobs import postgres
 from jobs.arrow_query import arrow_session
+from jobs.online.correction import Correction
 from jobs.online.current_rows import Partition, current_entities_query
 from jobs.online.entity_group import EntityGroup
-from jobs.online.partition import Filled, PartitionFiller
+from jobs.online.filled import Filled
+from jobs.online.load import Load
+from jobs.online.partition import fill
 from jobs.online.store import connect
 from jobs.online.wire import opened_wires
 from jobs.settings import RedisSettings
@@ -34,5 +37,5 @@ class PartitionTask:
             opened_wires(client) as wires,
             arrow_session(postgres.conninfo("materialize reader"), self.snapshot_id) as session,
         ):
-            filler = PartitionFiller(self.group, wires, before_write, compare=self.compare)
-            return filler.fill(session, query, advance)
+            writer = Correction(self.group, before_write) if self.compare else Load(self.group, before_write, None)
+            return fill(self.group, session, query, wires, writer, advance)

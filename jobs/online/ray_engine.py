@@ -20,15 +20,15 @@ from jobs.errors import JobError, UsageError
 from jobs.lock import HeldElsewhere, WriterLock
 from jobs.online.current_rows import Partition
 from jobs.online.entity_group import EntityGroup
-from jobs.online.partition import Filled
+from jobs.online.filled import Filled
 from jobs.online.partition_task import PartitionTask
 from jobs.progress import Progress
 from jobs.settings import load_settings
 
 # A partition whose worker is lost is filled again by another, so many times.
 RETRIES = 3
-# So that a worker that is slower than the others does not end long after them.
-PARTITIONS_PER_CPU = 4
+# More than one, so that a slow worker does not end long after the others; few, for each scans the tables once.
+PARTITIONS_PER_CPU = 2
 CANCEL_SECONDS = 5.0
 
 

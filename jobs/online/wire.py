@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import islice
 from typing import Any, cast
 
 import hiredis
@@ -23,52 +25,102 @@ class Wire:
 
     def __init__(self, connection: Any) -> None:
         self._socket = connection._sock
+        self._file = self._socket.makefile("rb", RECEIVE_BYTES)
 
     def send(self, commands: memoryview) -> None:
         """Send commands; Redis takes them also while nobody reads its replies."""
         with _told():
             self._socket.sendall(commands)
 
+    def integers(self, count: int) -> Rows:
+        """The next `count` replies, which are integers. Raises redis.ResponseError for the first that is an error."""
+        with _told():
+            lines = list(islice(self._file, count))
+        _raise_first([line for line in lines if not line.startswith(b":")])
+        if len(lines) < count:
+            raise redis.ConnectionError("the connection was closed")
+        return np.array([line[1:] for line in lines]).astype(np.int64)
+
     def replies(self, count: int) -> list[Any]:
-        """The next `count` replies. Raises redis.ResponseError for the first that is an error."""
+        """The next `count` replies, behind which nothing comes. Raises redis.ResponseError for one that is an error."""
         return self._parsed(count, b"")
 
     def differing(self, expected: memoryview, count: int) -> list[Any] | None:
         """None when the next `count` replies are `expected`, byte for byte; else the replies.
 
+        Nothing may come behind them. Raises redis.ResponseError for the first that is an error.
+        """
+        done = self._same(expected)
+        return None if done == len(expected) else self._parsed(count, bytes(expected[:done]))
+
+    def equals(self, expected: memoryview, count: int) -> bool:
+        """Whether the next `count` replies are `expected`, byte for byte; they are taken, and nothing behind them.
+
         Raises redis.ResponseError for the first that is an error.
         """
-        received = b""
+        done = self._same(expected)
+        if done < len(expected):
+            self._skip(count, BytesIO(expected[:done]))
+        return done == len(expected)
+
+    def _same(self, expected: memoryview) -> int:
+        """Take what comes for as long as it is expected; up to where it was."""
         done = 0
         while done < len(expected):
-            with _told():
-                received = self._socket.recv(min(RECEIVE_BYTES, len(expected) - done))
-            if not received:
-                raise redis.ConnectionError("the connection was closed")
+            received = self._peek()[: len(expected) - done]
             # No whole reply is the beginning of another, so what is equal up to here has not ended either.
             # As bytes: views are compared one element after the other.
             if received != bytes(expected[done : done + len(received)]):
-                return self._parsed(count, bytes(expected[:done]) + received)
+                break
+            self._file.read(len(received))
             done += len(received)
-        return None
+        return done
 
-    def _parsed(self, count: int, received: bytes) -> list[Any]:
+    def _parsed(self, count: int, taken: bytes) -> list[Any]:
         reader = hiredis.Reader(replyError=redis.ResponseError, notEnoughData=...)
-        reader.feed(received)
+        reader.feed(taken)
         found: list[Any] = []
         while len(found) < count:
             reply = reader.gets()
             if reply is ...:
-                with _told():
-                    data = self._socket.recv(RECEIVE_BYTES)
-                if not data:
-                    raise redis.ConnectionError("the connection was closed")
-                reader.feed(data)
+                received = self._peek()
+                reader.feed(received)
+                self._file.read(len(received))
             elif isinstance(reply, redis.ResponseError):
                 raise reply
             else:
                 found.append(reply)
         return found
+
+    def _skip(self, count: int, taken: BytesIO) -> None:
+        """Take `count` replies, which begin with what was `taken` already."""
+        while count:
+            line = taken.readline()
+            with _told():
+                line += b"" if line.endswith(b"\n") else self._file.readline()
+            if not line.endswith(b"\n"):
+                raise redis.ConnectionError("the connection was closed")
+            count -= 1
+            if line.startswith(b"*"):
+                count += int(line[1:])
+            elif line.startswith(b"$") and line != b"$-1\r\n":
+                length = int(line[1:]) + 2
+                with _told():
+                    self._file.read(length - len(taken.read(length)))
+            else:
+                _raise_first([line] if line.startswith(b"-") else [])
+
+    def _peek(self) -> bytes:
+        with _told():
+            received: bytes = self._file.peek(1)
+        if not received:
+            raise redis.ConnectionError("the connection was closed")
+        return received
+
+
+def _raise_first(errors: list[bytes]) -> None:
+    if errors:
+        raise redis.ResponseError(errors[0].strip().removeprefix(b"-").decode(errors="replace"))
 
 
 class Wires:
@@ -81,6 +133,7 @@ class Wires:
         }  # fmt: skip
         self._pools = {name: one.connection_pool for name, one in clients.items()}
         self._open: dict[str, Any] = {}
+        self._wires: dict[str, Wire] = {}
 
     def split(self, keys: pa.Array) -> Iterator[tuple[Wire, Rows | None]]:
         """For each connection the rows of `keys` that it holds; None for all of them."""
@@ -98,9 +151,10 @@ class Wires:
             connection.disconnect()
 
     def _wire(self, name: str) -> Wire:
-        if name not in self._open:
+        if name not in self._wires:
             self._open[name] = self._pools[name].get_connection()
-        return Wire(self._open[name])
+            self._wires[name] = Wire(self._open[name])
+        return self._wires[name]
 
 
 @contextmanager

@@ -22,6 +22,8 @@ def _materialize(flags: Sequence[str], environment: Mapping[str, str], log: str)
     os.environ.update(environment)
     with open(log, "a") as output:  # noqa: PTH123
         sys.stdout = sys.stderr = output
-        from jobs import materialize
+        from jobs import arrow_query, materialize
 
+        # Many blocks of few customers, so that there is a middle.
+        arrow_query.BATCH_BYTES = 1 << 12
         sys.exit(materialize.main(flags))

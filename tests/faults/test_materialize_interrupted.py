@@ -70,23 +70,31 @@ def test_killed_at_thirty_random_moments_and_run_again_it_ends_in_the_same_bytes
 ) -> None:
     assert run("--as-of", "2024-01-31") == 0
     january, january_state = dump(redis_client), held(redis_client)
-    started = time.monotonic()
     assert run() == 0
-    duration = time.monotonic() - started
     undisturbed = dump(redis_client)
     assert undisturbed != january
     moments = random.Random(7)
     halfway = 0
-    for _ in range(KILLS):
+    for number in range(KILLS):
         put_back(redis_client, january_state)
+        writes = commands(redis_client) + moments.randrange(CUSTOMERS)
         process = start_materialize()
-        process.join(moments.uniform(0.02, duration))
+        if number % 5:
+            while commands(redis_client) < writes and process.is_alive():
+                pass
+        else:
+            process.join(moments.uniform(0.0, 0.2))
         process.kill()
         process.join(ENDS_WITHIN_SECONDS)
         halfway += dump(redis_client) not in (january, undisturbed)
         assert run() == 0
         assert dump(redis_client) == undisturbed
-    assert halfway >= 3, "the moments must hit what is being written, or this shows nothing"
+    assert halfway >= KILLS / 2, "the moments must hit what is being written, or this shows nothing"
+
+
+def commands(client: BytesRedis) -> int:
+    """How often a hash was written."""
+    return int(client.info("commandstats").get("cmdstat_hset", {}).get("calls", 0))
 
 
 def test_two_at_once_with_different_instants_end_as_if_one_had_followed_the_other(
@@ -169,11 +177,13 @@ def test_a_run_that_was_killed_is_marked_lost_by_the_next(two_months: OfflineSto
 def test_a_redis_that_restarts_empty_in_the_middle_fails_the_run_and_the_next_is_whole(
     two_months: OfflineStore, redis_client: BytesRedis, redis_server: RedisServer
 ) -> None:
+    for number in range(1, 4):
+        fill(two_months, FEBRUARY, number * CUSTOMERS * 2, months_active=2)
     assert run("--as-of", "2024-02-29") == 0
     undisturbed = dump(redis_client)
     redis_client.flushall()
     process = start_materialize("--as-of", "2024-02-29")
-    wait_for_entities(redis_client, 1)
+    wait_for_entities(redis_client, CUSTOMERS // 5)
     redis_server.stop()
     redis_server.start()
     process.join(ENDS_WITHIN_SECONDS)

@@ -11,7 +11,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from jobs import materialize, postgres
+from jobs import arrow_query, materialize, postgres
 from jobs.definitions import resolve
 from jobs.feast_store import open_store
 from jobs.online.current_rows import current_rows_of
@@ -332,3 +332,19 @@ def test_a_source_may_be_a_query_with_percent_signs(platform: OfflineStore, redi
     with postgres.connect("test") as snapshot:
         rows = current_rows_of(snapshot, replace(view, relation=query), JANUARY, [("a1",), ("a2",), ("b1",)])
         assert sorted(rows) == [("a1",), ("a2",)]
+
+
+def test_fields_of_others_in_the_same_hashes_stay_and_hide_nothing(
+    platform: OfflineStore, redis_client: BytesRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrow_query, "BATCH_BYTES", 1 << 10)  # many blocks
+    users = [f"customer-{number}" for number in range(100)]
+    platform.many(users, JANUARY)
+    assert run() == 0
+    for user in users[::2]:
+        redis_client.hset(key_of(user), "somebody else's", b"field")
+    platform.many(users, FEBRUARY, months_active=2)
+    assert run() == 0
+    assert {months_active(redis_client, user) for user in users} == {2}
+    assert {redis_client.hget(key_of(user), "somebody else's") for user in users[::2]} == {b"field"}
+    assert run("--verify", "full") == 0

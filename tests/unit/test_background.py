@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from jobs.online.background import ahead_of
+from jobs.background import ahead_of
 
 
 def numbers(count: int, made: list[int] | None = None, closed: list[bool] | None = None) -> Generator[int, None, None]:

@@ -50,14 +50,29 @@ def test_equal_replies_do_not_differ_and_others_come_as_they_are(
             assert wire.replies(1) == [7], "the next reply is where it was"
 
 
+@given(st.lists(VALUES, min_size=1, max_size=5), st.data())
+def test_replies_that_are_not_equal_are_taken_whole_and_nothing_behind_them(
+    expected: list[list[bytes | None]], data: st.DataObject
+) -> None:
+    held = [data.draw(st.just(values) | VALUES) for values in expected]
+    with pair() as (wire, there):
+        there.sendall(b":1\r\n:0\r\n" + b"".join(map(reply, held)) + b":7\r\n:8\r\n")
+        assert wire.integers(2).tolist() == [1, 0]
+        assert wire.equals(memoryview(b"".join(map(reply, expected))), len(expected)) == (held == expected)
+        assert wire.integers(2).tolist() == [7, 8]
+
+
 def test_an_error_among_the_replies_is_raised(ends: tuple[Wire, socket.socket]) -> None:
     wire, there = ends
     there.sendall(b":1\r\n-OOM command not allowed\r\n")
-    with pytest.raises(redis.ResponseError, match="OOM"):
-        wire.replies(2)
+    with pytest.raises(redis.ResponseError, match=r"^OOM command not allowed$"):
+        wire.integers(2)
     there.sendall(b"-LOADING Redis is loading\r\n")
     with pytest.raises(redis.ResponseError, match="LOADING"):
         wire.differing(memoryview(b":1\r\n:1\r\n"), 2)
+    there.sendall(b"*1\r\n$1\r\na\r\n-LOADING Redis is loading\r\n")
+    with pytest.raises(redis.ResponseError, match="LOADING"):
+        wire.equals(memoryview(b"*1\r\n$1\r\nb\r\n:1\r\n"), 2)
 
 
 def test_a_connection_that_ends_before_the_replies_is_a_connection_error(ends: tuple[Wire, socket.socket]) -> None:
@@ -65,7 +80,7 @@ def test_a_connection_that_ends_before_the_replies_is_a_connection_error(ends: t
     there.sendall(b":1\r\n")
     there.shutdown(socket.SHUT_WR)
     with pytest.raises(redis.ConnectionError):
-        wire.replies(2)
+        wire.integers(2)
     with pytest.raises(redis.ConnectionError):
         wire.differing(memoryview(b":1\r\n"), 1)
 
@@ -74,4 +89,4 @@ def test_a_redis_that_says_nothing_is_given_up(ends: tuple[Wire, socket.socket])
     wire, _ = ends
     wire._socket.settimeout(0.01)
     with pytest.raises(redis.TimeoutError):
-        wire.replies(1)
+        wire.integers(1)

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 _END = object()
+_POLL_SECONDS = 0.01
 
 
 class _Worker(Generic[Item]):
@@ -25,11 +26,12 @@ class _Worker(Generic[Item]):
         if self._error is not None:
             raise self._error
 
-    def stop(self) -> None:
+    def stop(self, cancel: Callable[[], None]) -> None:
         self._stopped.set()
-        while self._thread.is_alive():  # it may wait for room in the queue
+        while self._thread.is_alive():
+            cancel()  # again and again: one that comes before what it is to end is lost
             try:
-                self._queue.get(timeout=0.01)
+                self._queue.get(timeout=_POLL_SECONDS)  # it may wait for room in the queue
             except queue.Empty:
                 continue
 
@@ -49,15 +51,13 @@ class _Worker(Generic[Item]):
 def ahead_of(
     items: Generator[Item, None, None], ahead: int, cancel: Callable[[], None] = lambda: None
 ) -> Iterator[Iterator[Item]]:
-    """Iterate over `items`, of which a thread prepares up to `ahead` beforehand; what it raises is raised here.
+    """Iterate over `items`, of which a thread prepares up to `ahead` (0: all) beforehand; what it raises is raised.
 
-    When the block is left early, `cancel` is called to end what the thread may be waiting for.
+    Who waits for them waits in Python, so that SIGTERM ends it at once. When the block is left before the last item,
+    `cancel` is called to end what the thread may be waiting for.
     """
     worker = _Worker(items, ahead)
     try:
         yield iter(worker)
-    except BaseException:
-        cancel()
-        raise
     finally:
-        worker.stop()
+        worker.stop(cancel)

@@ -1,0 +1,39 @@
+"""What a partition of a materialization did."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.online.block import Hashes
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass
+class Filled:
+    """What was done so far; the arrays hold a number for each view of the group."""
+
+    rows: Counts
+    written: Counts
+    removed: Counts
+    digests: Hashes
+    """The sums, modulo 2**64, of the hashes of the rows; in whatever order and partitions they were read."""
+    keys: list[Hashes] = field(default_factory=list)
+    """The hashes of the entities' Redis keys: 8 bytes an entity."""
+    verifying_seconds: float = 0.0
+
+    @staticmethod
+    def nothing(views: int) -> "Filled":
+        """Where the counting starts."""
+        zero = np.zeros(views, np.int64)
+        return Filled(zero, zero.copy(), zero.copy(), np.zeros(views, np.uint64))
+
+    def __iadd__(self, other: "Filled") -> "Filled":
+        self.rows += other.rows
+        self.written += other.written
+        self.removed += other.removed
+        self.digests += other.digests
+        self.keys += other.keys
+        self.verifying_seconds += other.verifying_seconds
+        return self
