@@ -119,15 +119,19 @@ class Materializer:
         if details is None:
             return False
         left, keys = details.get("feature_views", {}), details.get("keys", {}).get(group.name)
-        digests = {view.name: source_digest(self._snapshot, view, as_of).digest for view in group.views}
-        if keys is None or digests != {name: left.get(name, {}).get("source_digest") for name in digests}:
+        if keys is None:
             return False
         with (
+            ExitStack() as stack,
             opened_wires(self._client) as wires,
             arrow_session(postgres.conninfo("materialize reader"), self._snapshot_id) as session,
         ):
+            computed = self._digests_meanwhile(stack, group, as_of)
             if not still_shows(self._client, wires, session, group, as_of, keys):
                 return False
+            digests = {name: source.digest for name, source in computed.result().items()}
+        if digests != {name: left.get(name, {}).get("source_digest") for name in digests}:
+            return False
         outcome.keys[group.name] = keys
         outcome.source_digests |= digests
         for name in digests:
