@@ -31,6 +31,8 @@ def cluster(platform: OfflineStore, monkeypatch: pytest.MonkeyPatch) -> Iterator
     It is reached as from another pod, by Ray's client.
     """
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    # As in the chart: without it the client server fails now and then to start what a connection needs.
+    monkeypatch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     port = free_port()
     head = {
