@@ -32,4 +32,6 @@ class RegistryReader:
 
     def _resolved_by_feast(self) -> Definitions:
         feast_store.import_feast_unchecked()
-        return resolve(feast_store.open_store(self._settings))
+        definitions = resolve(feast_store.open_store(self._settings))
+        resolved.confirm(self._connection, self._settings.project, definitions)
+        return definitions

@@ -35,6 +35,20 @@ def note(connection: psycopg.Connection, project: str, definitions: Definitions)
         )
 
 
+def confirm(connection: psycopg.Connection, project: str, definitions: Definitions) -> None:
+    """Note that the registry, which others have changed, still defines what `apply` resolved, if that is so.
+
+    They may have recorded a materialization, as Feast's own command does.
+    """
+    with suppress(*_UNKNOWN, ValidationError), connection.transaction():
+        digest = _registry_digest(connection, project)
+        query = "SELECT definitions::text FROM ledger.definitions WHERE project = %s FOR UPDATE"
+        row = connection.execute(query, (project,)).fetchone()
+        if row is not None and _DEFINITIONS.validate_json(row[0]) == definitions:
+            query = "UPDATE ledger.definitions SET registry_digest = %s WHERE project = %s"
+            connection.execute(query, (digest, project))
+
+
 def look(connection: psycopg.Connection, project: str) -> Definitions | None:
     """The definitions; None when none were noted, or the registry has changed since by other hands than ours."""
     try:

@@ -176,7 +176,9 @@ def _conditions(
 ) -> list[sql.Composable]:
     conditions = window_conditions(view, as_of)
     columns = [sql.Identifier(key.column) for key in view.join_keys]
-    if keys is not None and columns:
+    if keys is not None and len(columns) == 1:
+        conditions.append(sql.SQL("{} = ANY({})").format(*columns, sql.Literal([value for (value,) in keys])))
+    elif keys is not None and columns:
         rows = _comma(sql.SQL("({})").format(_comma(map(sql.Literal, key))) for key in keys)
         conditions.append(sql.SQL("({}) IN ({})").format(_comma(columns), rows))
     if partition.count > 1 and columns:

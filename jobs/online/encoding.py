@@ -66,6 +66,8 @@ def is_of_project(key: bytes, project: bytes, prefix: bytes = b"") -> bool:
     `prefix`, with which the key starts, is that of `entity_key_prefix`, or empty for any.
     """
     position, parts = len(prefix), int.from_bytes(key[:4], "little")
+    if not key.endswith(project):
+        return False
     if not prefix:
         position, parts = 4, 2 * parts  # the names, then the values
     for _ in range(parts):

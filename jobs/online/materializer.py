@@ -89,20 +89,28 @@ class Materializer:
         LockLostError when the writer lock is lost, VerificationError when the online store does not hold what it
         should.
         """
-        for view in views:
-            self._check_rows(view, as_of)
         outcome = Outcome()
-        for group in entity_groups(self._project, views):
-            is_shown = all(
-                view.name in status
-                and status[view.name].watermark == as_of
-                and status[view.name].features == view.feature_types
-                for view in group.views
-            )
-            if is_shown and not verify_all and self._repeat(group, as_of, status, outcome):
-                continue
+        groups = [(group, self._is_shown(group, as_of, status)) for group in entity_groups(self._project, views)]
+        new = [
+            (group, is_shown)
+            for group, is_shown in groups
+            if not (is_shown and not verify_all and self._repeat(group, as_of, status, outcome))
+        ]
+        for group, _ in new:
+            for view in group.views:
+                self._check_rows(view, as_of)
+        for group, is_shown in new:
             self._fill(group, as_of, outcome, compare=is_shown)
         return outcome
+
+    def _is_shown(self, group: EntityGroup, as_of: datetime, status: Mapping[str, ViewStatus]) -> bool:
+        """Whether the status says that the online store shows `as_of` already."""
+        return all(
+            view.name in status
+            and status[view.name].watermark == as_of
+            and status[view.name].features == view.feature_types
+            for view in group.views
+        )
 
     def _check_rows(self, view: SnapshotView, as_of: datetime) -> None:
         if not has_current_row(self._snapshot, view, as_of):

@@ -57,6 +57,18 @@ def test_what_was_noted_holds_after_our_own_materializations(platform: OfflineSt
     assert resolved.look(platform.connection, PROJECT) == noted is not None
 
 
+def test_a_materialization_that_feast_recorded_costs_one_look_at_feast(
+    platform: OfflineStore, redis_client: BytesRedis
+) -> None:
+    noted = resolved.look(platform.connection, PROJECT)
+    store = open_store(load_settings())
+    store.registry.apply_materialization(store.get_feature_view("usage_agg_30d_fv"), PROJECT, JANUARY, FEBRUARY)
+    assert resolved.look(platform.connection, PROJECT) is None
+    platform.snapshot("a", JANUARY)
+    assert materialize.main([]) == 0
+    assert resolved.look(platform.connection, PROJECT) == noted is not None
+
+
 @pytest.mark.parametrize(
     "damage", ["DROP TABLE ledger.definitions", "UPDATE ledger.definitions SET definitions = '{}'"]
 )
