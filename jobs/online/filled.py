@@ -1,5 +1,6 @@
 """What a partition of a materialization did."""
 
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,8 +20,8 @@ class Filled:
     removed: Counts
     digests: Hashes
     """The sums, modulo 2**64, of the hashes of the rows; in whatever order and partitions they were read."""
-    keys: list[Hashes] = field(default_factory=list)
-    """The hashes of the entities' Redis keys: 8 bytes an entity."""
+    keys: "array[int]" = field(default_factory=lambda: array("Q"))
+    """The hashes of the entities' Redis keys, 8 bytes each; an array that grows in place."""
     verifying_seconds: float = 0.0
 
     @staticmethod

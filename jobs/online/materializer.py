@@ -158,7 +158,7 @@ class Materializer:
             filled = self._engine.fill(group, as_of, self._snapshot_id, progress, compare=compare)
             sources = digests.result()
         sweeping = time.monotonic()
-        swept = sweep(self._client, group, np.concatenate([*filled.keys, np.zeros(0, np.uint64)]), self._lock.check)
+        swept = sweep(self._client, group, np.frombuffer(filled.keys, np.uint64), self._lock.check)
         ended = time.monotonic()
         self._run.log(
             "verified",

@@ -41,7 +41,7 @@ def fill(
             rows_of_views = block.is_present.sum(axis=0)
             filled.rows += rows_of_views
             filled.digests += block.digests
-            filled.keys.append(hashes(block.keys))
+            filled.keys.frombytes(hashes(block.keys).tobytes())
             advance(int(rows_of_views.sum()))
         writer.finish(filled)
     return filled
