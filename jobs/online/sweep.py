@@ -52,9 +52,10 @@ def _pass(
     is_there = np.zeros(len(known), bool)
     met = strangers = 0
     for keys in entity_keys(client, group.project, group.prefix):
-        places = np.searchsorted(known, hashes_of(keys))
+        found = hashes_of(keys)
+        places = np.searchsorted(known, found)
         places[places == len(known)] = 0
-        is_known = known[places] == hashes_of(keys)
+        is_known = known[places] == found
         is_there[places[is_known]] = True
         others = [keys[place] for place in np.flatnonzero(~is_known)]
         met += len(keys)

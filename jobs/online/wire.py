@@ -24,6 +24,7 @@ class Wire:
     """One connection. Every method raises redis.RedisError when Redis fails; the connection is of no use then."""
 
     def __init__(self, connection: Any) -> None:
+        self._connection = connection
         self._socket = connection._sock
         self._file = self._socket.makefile("rb", RECEIVE_BYTES)
 
@@ -31,6 +32,11 @@ class Wire:
         """Send commands; Redis takes them also while nobody reads its replies."""
         with _told():
             self._socket.sendall(commands)
+
+    def close(self) -> None:
+        """Close the connection: one that failed half-way must not serve anybody else."""
+        self._file.close()
+        self._connection.disconnect()
 
     def integers(self, count: int) -> Rows:
         """The next `count` replies, which are integers. Raises redis.ResponseError for the first that is an error."""
@@ -132,7 +138,6 @@ class Wires:
             node.name: self._cluster.get_redis_connection(node) for node in self._cluster.get_primaries()
         }  # fmt: skip
         self._pools = {name: one.connection_pool for name, one in clients.items()}
-        self._open: dict[str, Any] = {}
         self._wires: dict[str, Wire] = {}
 
     def split(self, keys: pa.Array) -> Iterator[tuple[Wire, Rows | None]]:
@@ -146,14 +151,13 @@ class Wires:
             yield self._wire(str(name)), np.flatnonzero(names == name)
 
     def close(self) -> None:
-        """Close the connections: one that failed half-way must not serve anybody else."""
-        for connection in self._open.values():
-            connection.disconnect()
+        """Close the connections."""
+        for wire in self._wires.values():
+            wire.close()
 
     def _wire(self, name: str) -> Wire:
         if name not in self._wires:
-            self._open[name] = self._pools[name].get_connection()
-            self._wires[name] = Wire(self._open[name])
+            self._wires[name] = Wire(self._pools[name].get_connection())
         return self._wires[name]
 
 
