@@ -1,6 +1,7 @@
 """The frame around every job: settings, log lines, the ledger's row, SIGTERM, exit code and the one-line summary."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -56,6 +57,7 @@ def run_job(
     and the whole run, also one that finds no ledger.
     """
     arguments = parser.parse_args(argv)
+    gc.freeze()  # what the imports left stays to the end: no collection needs to look at it
     run = partial(run_once, job, arguments, body, prepare)
     with interruptible():
         try:

@@ -32,7 +32,7 @@ from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStoreCo
 from jobs.feast_plugins.sessions import conninfo_of
 from jobs.lock import writer_lock
 from jobs.online.block import Block, bulk, bulks
-from jobs.online.column_encoding import constant, content, join
+from jobs.online.columns import constant, content, join
 from jobs.online.current_rows import current_entities_query
 from jobs.online.entity_group import EntityGroup
 from jobs.online.load import Load

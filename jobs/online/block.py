@@ -3,18 +3,18 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-import mmh3
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.online.column_encoding import binaries, booleans, by_length, constant, integers, join
+from jobs.online.column_encoding import Micros
+from jobs.online.columns import binaries, booleans, by_length, constant, integers, join
+from jobs.online.encoded_column import EncodedColumn, Flags
 from jobs.online.entity_group import EntityGroup
+from jobs.online.hashing import Hashes
 
-Flags = npt.NDArray[np.bool_]
-Hashes = npt.NDArray[np.uint64]
-Micros = npt.NDArray[np.int64]
+END = b"\r\n"
 NO_ROW = np.iinfo(np.int64).min
 
 
@@ -24,9 +24,10 @@ class Block:
 
     group: EntityGroup
     keys: pa.Array
+    key_hashes: Hashes
     as_of: Micros
     """n x views: the as_of of the entity's row, in microseconds since 1970; NO_ROW where it has none."""
-    values: tuple[tuple[pa.Array, ...], ...]
+    columns: tuple[tuple[EncodedColumn, ...], ...]
     """For each view its fields' values; whatever they are where the entity has no row of the view."""
     named_values: pa.Array
     """For all views each field's name and value as RESP bulk strings; nothing for a view that there is no row of."""
@@ -39,8 +40,9 @@ class Block:
         return Block(
             self.group,
             self.keys.take(place),
+            self.key_hashes[rows],
             self.as_of[rows],
-            tuple(tuple(value.take(place) for value in values) for values in self.values),
+            tuple(tuple(column.take(rows) for column in columns) for columns in self.columns),
             self.named_values.take(place),
             self.digests,
         )
@@ -89,10 +91,11 @@ class Block:
     def held(self) -> pa.Array:
         """The replies to `reads` once `writes` were done."""
         parts: list[pa.Array | pa.Scalar] = [constant(b"*%d\r\n" % len(self.group.fields))]
-        for place, values in enumerate(self.values):
-            is_present, replies = self.is_present[:, place], join(*map(bulks, values))
+        for place, columns in enumerate(self.columns):
+            is_present = self.is_present[:, place]
+            replies = join(*(bulks(column.values()) for column in columns))
             if not is_present.all():
-                replies = pc.if_else(booleans(is_present), replies, constant(b"$-1\r\n" * len(values)))
+                replies = pc.if_else(booleans(is_present), replies, constant(b"$-1\r\n" * len(columns)))
             parts.append(replies)
         return join(*parts)
 
@@ -109,24 +112,19 @@ class Block:
 
 def bulks(values: pa.Array) -> pa.Array:
     """Each value as a RESP bulk string."""
-    return join(bulk_head(values), values, constant(b"\r\n"))
+    return join(bulk_heads(values), values, constant(END))
 
 
-def bulk_head(values: pa.Array) -> pa.Array | pa.Scalar:
+def bulk_heads(values: pa.Array) -> pa.Array | pa.Scalar:
     """What stands before each value in a RESP bulk string."""
-    return by_length(values, lambda length: b"$%d\r\n" % length)
+    return by_length(values, bulk_head)
 
 
 def bulk(value: bytes) -> bytes:
     """A RESP bulk string. Source: Redis serialization protocol specification."""
-    return b"$%d\r\n%b\r\n" % (len(value), value)
+    return bulk_head(len(value)) + value + END
 
 
-def hashes(values: pa.Array) -> Hashes:
-    """The first 8 bytes of each value's MurmurHash3_x64_128."""
-    return hashes_of(values.to_pylist())
-
-
-def hashes_of(values: list[bytes]) -> Hashes:
-    """The same, of a list."""
-    return np.frombuffer(b"".join(map(mmh3.mmh3_x64_128_digest, values)), "<u8")[::2]
+def bulk_head(length: int) -> bytes:
+    """What stands before a value of so many bytes in a RESP bulk string."""
+    return b"$%d\r\n" % length

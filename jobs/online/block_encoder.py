@@ -1,23 +1,19 @@
 """Makes blocks of what Postgres hands out."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.online.block import NO_ROW, Block, Flags, bulk, bulk_head, hashes
-from jobs.online.column_encoding import (
-    binaries,
-    booleans,
-    constant,
-    encode_keys,
-    encode_timestamps,
-    encode_values,
-    flags,
-    join,
-    microseconds,
-)
+from jobs.online.block import END, NO_ROW, Block, bulk, bulk_head, bulk_heads
+from jobs.online.column_encoding import encode_keys, encode_timestamps, encode_values, microseconds
+from jobs.online.columns import binaries, booleans, by_length, constant, flags, join
+from jobs.online.encoded_column import EncodedColumn, Flags
 from jobs.online.encoding import ENTITYLESS_VALUE, entity_key_value
 from jobs.online.entity_group import EntityGroup
+from jobs.online.hashing import Hashes, hashes, mixed
 
 
 class BlockEncoder:
@@ -31,24 +27,32 @@ class BlockEncoder:
         """Raises DataError where a value does not fit its definition."""
         group, columns = self._group, iter(batch.columns)
         keys = self._keys([next(columns) for _ in group.join_keys], batch.num_rows)
-        values, named_values, instants, digests = [], [], [], []
+        key_hashes = hashes(keys)
+        encoded, named_values, instants, digests = [], list[pa.Array | pa.Scalar](), [], []
         for view, fields in zip(group.views, group.fields_of, strict=True):
-            encoded = [
+            values = [
                 encode_values(next(columns), feature.type, f"feature {view.name}:{feature.name}")
                 for feature in view.features
             ]
             as_of = next(columns)
-            encoded.append(encode_timestamps(as_of))
-            is_present = flags(as_of.is_valid())
-            named = _named(encoded, fields)
-            digests.append(_digest(keys, named, is_present))
-            if not is_present.all():
-                named = pc.if_else(booleans(is_present), named, constant(b""))
-            values.append(tuple(encoded))
-            named_values.append(named)
-            instants.append(np.where(is_present, microseconds(as_of), NO_ROW))
+            micros, is_present = microseconds(as_of), flags(as_of.is_valid())
+            values.append(encode_timestamps(micros))
+            named = _named(values, fields)
+            if is_present.all():
+                named_values += named
+            else:
+                named_values.append(pc.if_else(booleans(is_present), join(*named), constant(b"")))
+            digests.append(_digest(key_hashes, values, is_present))
+            encoded.append(tuple(values))
+            instants.append(np.where(is_present, micros, NO_ROW))
         return Block(
-            group, keys, np.column_stack(instants), tuple(values), join(*named_values), np.array(digests, np.uint64)
+            group,
+            keys,
+            key_hashes,
+            np.column_stack(instants),
+            tuple(encoded),
+            join(*named_values),
+            np.array(digests, np.uint64),
         )
 
     def _keys(self, columns: list[pa.Array], count: int) -> pa.Array:
@@ -60,16 +64,28 @@ class BlockEncoder:
         return join(encode_keys(columns, types, names, group.prefix), self._project)
 
 
-def _named(values: list[pa.Array], fields: tuple[bytes, ...]) -> pa.Array:
-    """Each field's name and value as bulk strings, one behind the other."""
+def _named(columns: list[EncodedColumn], fields: tuple[bytes, ...]) -> list[pa.Array | pa.Scalar]:
+    """Parts that are, row by row, each field's name and value as bulk strings."""
     parts: list[pa.Array | pa.Scalar] = []
-    for field, value in zip(fields, values, strict=True):
-        parts += [constant(bulk(field)), bulk_head(value), value, constant(b"\r\n")]
-    return join(*parts)
+    before = b""
+    for field, column in zip(fields, columns, strict=True):
+        name = before + bulk(field)
+        if column.is_valid is None:
+            parts += [by_length(column.contents, partial(_name_and_heads, name, column.head)), column.contents]
+        else:
+            values = column.values()
+            parts += [constant(name), bulk_heads(values), values]
+        before = END
+    return [*parts, constant(END)]
 
 
-def _digest(keys: pa.Array, named: pa.Array, is_present: Flags) -> np.uint64:
-    rows = join(keys, named)
-    if not is_present.all():
-        rows = rows.filter(booleans(is_present))
-    return np.uint64(hashes(rows).sum(dtype=np.uint64))
+def _name_and_heads(name: bytes, head: Callable[[int], bytes], length: int) -> bytes:
+    """What stands before the contents, of so many bytes, of the named value: as few parts as there can be."""
+    return name + bulk_head(len(head(length)) + length) + head(length)
+
+
+def _digest(key_hashes: Hashes, columns: list[EncodedColumn], is_present: Flags) -> np.uint64:
+    rows = key_hashes.copy()
+    for place, column in enumerate(columns, start=1):
+        rows += column.hashes(place)
+    return np.uint64(mixed(rows)[is_present].sum(dtype=np.uint64))

@@ -1,11 +1,10 @@
 """Feast's layout of values and keys for whole Arrow columns: what `encoding` says of one value, of all at once.
 
-Each function takes an array of n values and gives a binary array of n; no value becomes a Python object.
+Each function takes n values and gives n; no value becomes a Python object.
 """
 
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.errors import DataError
+from jobs.online.columns import binary, booleans, by_length, constant, flags, integers, join, numbers, without_nulls
+from jobs.online.encoded_column import EncodedColumn
 from jobs.online.encoding import varint
+
+Micros = npt.NDArray[np.int64]
 
 _ARROW_TYPES = {
     "INT32": pa.int32(), "INT64": pa.int64(), "DOUBLE": pa.float64(), "FLOAT": pa.float32(), "BOOL": pa.bool_(),
@@ -27,38 +30,40 @@ _LIST_FIELDS = 10
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _WIRE_TYPES = {"BYTES": _DELIMITED, "STRING": _DELIMITED, "DOUBLE": _FIXED64, "FLOAT": _FIXED32}
 _KEY_TYPES = {"BYTES": 1, "STRING": 2, "INT32": 3, "INT64": 4, "UNIX_TIMESTAMP": 8}
-_NUMPY = {
-    pa.uint8(): np.uint8, pa.int32(): np.int32, pa.int64(): np.int64, pa.float32(): np.float32,
-    pa.float64(): np.float64,
-}  # fmt: skip
 MICROSECONDS = 1_000_000
 
 
-def encode_values(column: pa.Array, value_type: str, name: str) -> pa.Array:
-    """`feast.types.Value` messages; a NULL becomes no bytes at all.
+def encode_values(column: pa.Array, value_type: str, name: str) -> EncodedColumn:
+    """`feast.types.Value` messages.
 
     Raises DataError, which names the column by `name`, where a value does not fit Feast's ValueType `value_type`.
     """
     if value_type.endswith("_LIST"):
-        encoded = _encode_lists(column, value_type.removesuffix("_LIST"), name)
+        item_type = value_type.removesuffix("_LIST")
+        field, wire_type = _FIELDS[item_type] + _LIST_FIELDS, _DELIMITED
+        contents = _list_contents(column, item_type, name)
     else:
-        encoded = _tagged(_FIELDS[value_type], value_type, _contents(as_type(column, value_type, name), value_type))
-    return encoded if column.null_count == 0 else pc.if_else(column.is_valid(), encoded, constant(b""))
+        field, wire_type = _FIELDS[value_type], _WIRE_TYPES.get(value_type, _VARINT)
+        contents = _contents(as_type(column, value_type, name), value_type)
+    is_valid = None
+    if column.null_count:
+        contents = pc.if_else(column.is_valid(), contents, constant(b""))
+        is_valid = flags(column.is_valid())
+    return EncodedColumn(contents, varint(field << 3 | wire_type), wire_type == _DELIMITED, is_valid)
 
 
-def encode_timestamps(column: pa.Array) -> pa.Array:
-    """`google.protobuf.Timestamp` messages of instants in UTC (microseconds); a NULL becomes no bytes at all."""
-    micros = microseconds(column)
-    seconds, rest = np.divmod(micros, MICROSECONDS)
-    parts = [_where_not_zero(seconds, b"\x08")]
-    if rest.any():
-        parts.append(_where_not_zero(rest * 1000, b"\x10"))
-    return join(*parts)
+def encode_timestamps(micros: Micros) -> EncodedColumn:
+    """`google.protobuf.Timestamp` messages of instants in UTC, given in microseconds since 1970."""
+    column = integers(micros)
+    distinct = pc.unique(column)  # of a snapshot's rows they are few
+    seconds, rest = np.divmod(numbers(distinct, "<i8"), MICROSECONDS)
+    encoded = join(_where_not_zero(seconds, b"\x08"), _where_not_zero(rest * 1000, b"\x10"))
+    return EncodedColumn(encoded.take(pc.index_in(column, distinct)))
 
 
-def microseconds(column: pa.Array) -> npt.NDArray[np.int64]:
+def microseconds(column: pa.Array) -> Micros:
     """Instants as microseconds since 1970; 0 for a NULL."""
-    return _numpy(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), "<i8")
+    return numbers(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), "<i8")
 
 
 def encode_keys(columns: Sequence[pa.Array], types: Sequence[str], names: Sequence[str], prefix: bytes) -> pa.Array:
@@ -77,7 +82,7 @@ def encode_keys(columns: Sequence[pa.Array], types: Sequence[str], names: Sequen
             parts += [by_length(values, lambda length, tag=tag: tag + struct.pack("<I", length)), values]  # type: ignore[misc]
         else:
             width = 4 if kind == "INT32" else 8
-            parts += [constant(tag + struct.pack("<I", width)), _fixed(_numpy(values, f"<i{width}"))]
+            parts += [constant(tag + struct.pack("<I", width)), _fixed(numbers(values, f"<i{width}"))]
     return join(*parts)
 
 
@@ -96,88 +101,27 @@ def as_type(column: pa.Array, value_type: str, name: str) -> pa.Array:
         raise DataError(f"{name} does not fit its defined type {value_type}: {error}") from error
 
 
-def join(*parts: pa.Array | pa.Scalar) -> pa.Array:
-    """Row by row, one part behind the other; a scalar is the same in each row."""
-    return pc.binary_join_element_wise(*parts, constant(b""))
-
-
-def by_length(values: pa.Array, render: Callable[[int], bytes]) -> pa.Array | pa.Scalar:
-    """What `render` makes of each value's length in bytes; a scalar where all have the same.
-
-    It is called once for each length that there is.
-    """
-    lengths = pc.binary_length(values)
-    distinct = pc.unique(lengths)
-    rendered = binaries([render(length) for length in distinct.to_pylist()])
-    return rendered[0] if len(rendered) == 1 else rendered.take(pc.index_in(lengths, distinct))
-
-
-def content(column: pa.Array) -> memoryview:
-    """The bytes of all values, one behind the other."""
-    _, offsets, data = column.buffers()
-    if data is None:
-        return memoryview(b"")
-    bounds = np.frombuffer(offsets, np.int32)
-    return memoryview(data).cast("B")[bounds[column.offset] : bounds[column.offset + len(column)]]
-
-
-# Not by `pa.array`, `pa.scalar` and `to_numpy`, which import pandas to see whether it is at play: 0.3 s and 40 MB.
-
-
-def constant(value: bytes) -> pa.Scalar:
-    """The value as a scalar."""
-    return binaries([value])[0]
-
-
-def binaries(values: Sequence[bytes]) -> pa.Array:
-    """The values as a binary array."""
-    offsets = np.zeros(len(values) + 1, np.int32)
-    np.cumsum([len(value) for value in values], out=offsets[1:])
-    return _binary(offsets, pa.py_buffer(b"".join(values)))
-
-
-def integers(values: npt.NDArray[np.int64]) -> pa.Array:
-    """The values as an int64 array."""
-    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values))])
-
-
-def booleans(values: npt.NDArray[np.bool_]) -> pa.Array:
-    """The values as a boolean array."""
-    bits = pa.py_buffer(np.packbits(values, bitorder="little"))
-    return pa.Array.from_buffers(pa.bool_(), len(values), [None, bits])
-
-
-def flags(values: pa.Array) -> npt.NDArray[np.bool_]:
-    """A boolean array without NULLs as numpy's."""
-    return _numpy(values.cast(pa.uint8()), "u1").view(np.bool_)
-
-
 def _contents(values: pa.Array, value_type: str) -> pa.Array:
     """What stands behind the tag (and the length, where there is one) of each value."""
     match value_type:
         case "STRING" | "BYTES":
-            return _filled(values.cast(pa.binary()), constant(b""))
+            return without_nulls(values.cast(pa.binary()), constant(b""))
         case "DOUBLE":
-            return _fixed(_numpy(values, "<f8"))
+            return _fixed(numbers(values, "<f8"))
         case "FLOAT":
-            return _fixed(_numpy(values, "<f4"))
+            return _fixed(numbers(values, "<f4"))
         case "BOOL":
-            return _fixed(_numpy(values.cast(pa.uint8()), "u1"))
+            return _fixed(numbers(values.cast(pa.uint8()), "u1"))
         case _:
-            return _varints(_numpy(values, "<i8"))
-
-
-def _tagged(field: int, value_type: str, contents: pa.Array) -> pa.Array:
-    wire_type = _WIRE_TYPES.get(value_type, _VARINT)
-    tag = varint(field << 3 | wire_type)
-    return _delimited(tag, contents) if wire_type == _DELIMITED else join(constant(tag), contents)
+            return _varints(numbers(values, "<i8"))
 
 
 def _delimited(tag: bytes, contents: pa.Array) -> pa.Array:
     return join(by_length(contents, lambda length: tag + varint(length)), contents)
 
 
-def _encode_lists(column: pa.Array, item_type: str, name: str) -> pa.Array:
+def _list_contents(column: pa.Array, item_type: str, name: str) -> pa.Array:
+    """What stands behind the tag and the length of each list."""
     items = column.flatten()
     if items.null_count:
         raise DataError(f"{name} holds a list with a NULL in it, which Feast's type {item_type}_LIST cannot hold")
@@ -186,20 +130,20 @@ def _encode_lists(column: pa.Array, item_type: str, name: str) -> pa.Array:
     if not is_packed:
         contents = _delimited(b"\x0a", contents)
     ends = np.zeros(len(column) + 1, np.int32)
-    np.cumsum(_numpy(pc.list_value_length(column), "<i4"), out=ends[1:])
+    np.cumsum(numbers(pc.list_value_length(column), "<i4"), out=ends[1:])
     # The items lie one behind the other: a list's bytes are a longer slice of the same buffer.
     offsets = np.frombuffer(contents.buffers()[1], np.int32)[contents.offset :][ends]
-    lists = _binary(offsets, contents.buffers()[2] or pa.py_buffer(b""))
+    lists = binary(offsets, contents.buffers()[2] or pa.py_buffer(b""))
     if is_packed:
         lists = pc.if_else(booleans(np.diff(offsets) > 0), _delimited(b"\x0a", lists), constant(b""))
-    return _delimited(varint((_FIELDS[item_type] + _LIST_FIELDS) << 3 | _DELIMITED), lists)
+    return lists
 
 
 def _whole_seconds(column: pa.Array) -> pa.Array:
     if pa.types.is_date(column.type):
         column = column.cast(pa.timestamp("us"))
     micros = column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    seconds = np.floor_divide(_numpy(micros, "<i8"), MICROSECONDS)
+    seconds = np.floor_divide(numbers(micros, "<i8"), MICROSECONDS)
     return pc.if_else(micros.is_valid(), integers(seconds), pa.nulls(1, pa.int64())[0])
 
 
@@ -222,27 +166,10 @@ def _varints(values: npt.NDArray[np.int64]) -> pa.Array:
             lengths += goes_on
     offsets = np.zeros(len(values) + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    return _binary(offsets, pa.py_buffer(rows[np.arange(width) < lengths[:, None]]))
+    return binary(offsets, pa.py_buffer(rows[np.arange(width) < lengths[:, None]]))
 
 
 def _fixed(values: npt.NDArray[np.generic]) -> pa.Array:
     """The values' own bytes, each of the same width."""
     offsets = np.arange(len(values) + 1, dtype=np.int32) * values.itemsize
-    return _binary(offsets, pa.py_buffer(np.ascontiguousarray(values)))
-
-
-def _numpy(values: pa.Array, kind: str) -> npt.NDArray[Any]:
-    filled = _filled(values, integers(np.zeros(1, np.int64)).cast(values.type)[0])
-    if not len(filled):
-        return np.zeros(0, kind)
-    whole = np.frombuffer(filled.buffers()[1], _NUMPY[filled.type])
-    return np.ascontiguousarray(whole[filled.offset : filled.offset + len(filled)], dtype=kind)
-
-
-def _filled(values: pa.Array, null: pa.Scalar) -> pa.Array:
-    return pc.if_else(values.is_valid(), values, null) if values.null_count else values
-
-
-def _binary(offsets: npt.NDArray[np.int32], data: pa.Buffer) -> pa.Array:
-    offsets = np.ascontiguousarray(offsets)
-    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(offsets), data])
+    return binary(offsets, pa.py_buffer(np.ascontiguousarray(values)))

@@ -6,7 +6,7 @@ import hiredis
 import pyarrow as pa
 
 from jobs.online.block import Block, bulk
-from jobs.online.column_encoding import content
+from jobs.online.columns import content
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
 from jobs.online.reading_back import ReadingBack, Replies

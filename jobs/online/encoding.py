@@ -60,23 +60,6 @@ def entity_key_values(key: bytes, prefix_length: int, types: Sequence[str]) -> t
     return tuple(values)
 
 
-def is_of_project(key: bytes, project: bytes, prefix: bytes = b"") -> bool:
-    """Whether a Redis key is the entity key of an entity of `project` (its name in UTF-8).
-
-    `prefix`, with which the key starts, is that of `entity_key_prefix`, or empty for any.
-    """
-    position, parts = len(prefix), int.from_bytes(key[:4], "little")
-    if not key.endswith(project):
-        return False
-    if not prefix:
-        position, parts = 4, 2 * parts  # the names, then the values
-    for _ in range(parts):
-        position += 8 + int.from_bytes(key[position + 4 : position + 8], "little")
-        if position > len(key):
-            return False
-    return key[position:] == project
-
-
 def feature_field(feature_view: str, feature: str) -> bytes:
     """The hash field of a feature: murmur3_32 of `view:feature`, seed 0, 4 bytes little-endian."""
     return struct.pack("<I", mmh3.hash(f"{feature_view}:{feature}", signed=False))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from jobs.online.block import Hashes
+from jobs.online.hashing import Hashes
 
 Counts = npt.NDArray[np.int64]
 

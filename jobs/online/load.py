@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from jobs.online.block import Block
-from jobs.online.column_encoding import content
+from jobs.online.columns import content
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
 from jobs.online.reading_back import ReadingBack

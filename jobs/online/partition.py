@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from jobs.arrow_query import ArrowSession
 from jobs.background import ahead_of
-from jobs.online.block import Block, hashes
+from jobs.online.block import Block
 from jobs.online.block_encoder import BlockEncoder
 from jobs.online.correction import Correction
 from jobs.online.entity_group import EntityGroup
@@ -41,7 +41,7 @@ def fill(
             rows_of_views = block.is_present.sum(axis=0)
             filled.rows += rows_of_views
             filled.digests += block.digests
-            filled.keys.frombytes(hashes(block.keys).tobytes())
+            filled.keys.frombytes(block.key_hashes.tobytes())
             advance(int(rows_of_views.sum()))
         writer.finish(filled)
     return filled

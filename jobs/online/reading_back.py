@@ -4,7 +4,7 @@ import time
 
 from jobs.errors import VerificationError
 from jobs.online.block import Block
-from jobs.online.column_encoding import content
+from jobs.online.columns import content
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
 from jobs.online.wire import Wire

@@ -10,11 +10,12 @@ import psycopg
 
 from jobs.arrow_query import ArrowSession
 from jobs.online.block_encoder import BlockEncoder
-from jobs.online.column_encoding import content
+from jobs.online.columns import content
 from jobs.online.current_rows import current_entities_query
 from jobs.online.encoding import entity_key_values
 from jobs.online.entity_group import EntityGroup
-from jobs.online.store import Client, entity_keys
+from jobs.online.key_scan import entity_keys
+from jobs.online.store import Client
 from jobs.online.wire import Wires
 
 SAMPLE = 1000
@@ -38,7 +39,7 @@ def still_shows(
     found, sample = 0, list[bytes]()
     for batch in entity_keys(client, group.project, group.prefix):
         found += len(batch)
-        sample += random.sample(batch, min(len(batch), math.ceil(len(batch) * SAMPLE / max(keys, 1))))
+        sample += random.sample(batch.to_pylist(), min(len(batch), math.ceil(len(batch) * SAMPLE / max(keys, 1))))
     values = [entity_key_values(key, len(group.prefix), types) for key in sample]
     return found == keys and (not values or _are_as_in_postgres(wires, session, group, as_of, values))
 

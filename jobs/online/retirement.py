@@ -6,9 +6,10 @@ from dataclasses import replace
 from jobs.definitions import Definitions
 from jobs.lock import WriterLock
 from jobs.online.encoding import feature_field, timestamp_field
+from jobs.online.key_scan import entity_keys
 from jobs.online.serving_plan import read_plan
 from jobs.online.status import ViewStatus, remove_status, write_status
-from jobs.online.store import Client, entity_keys, remove_fields
+from jobs.online.store import Client, remove_fields
 
 
 def retired_features(defined: Mapping[str, str], entry: ViewStatus | None) -> list[str]:
@@ -48,4 +49,4 @@ def _remove(client: Client, project: str, fields: list[bytes], lock: WriterLock)
     # The view may be gone, and with it what its keys look like: every entity of the project is asked.
     for keys in entity_keys(client, project, b""):
         lock.check()
-        remove_fields(client, keys, fields)
+        remove_fields(client, keys.to_pylist(), fields)

@@ -33,7 +33,9 @@ def source_digest(connection: psycopg.Connection, view: SnapshotView, as_of: dat
     """
     keys, features = read_expressions(view)
     times = [view.as_of_column, view.created_at_column, view.tombstone_column]
-    key = sql.SQL("hash_record_extended(ROW({}), 0)").format(_comma(keys))
+    key = sql.SQL("hashtextextended({}::text, 0)").format(
+        keys[0] if len(keys) == 1 else sql.SQL("ROW({})").format(_comma(keys))
+    )
     query = sql.SQL(
         "SELECT count(*), sum(hash_record_extended(ROW({columns}), 0)),\n"
         "  {sampled} * count(DISTINCT {key}) FILTER (WHERE {key} % {sampled} = 0)\n"

@@ -1,7 +1,6 @@
-"""Redis as the jobs see it: where it is, and which entities it holds."""
+"""Redis as the jobs see it: where it is, and how fields leave it."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import redis
@@ -10,14 +9,11 @@ from redis.sentinel import Sentinel
 
 from jobs import redis_address
 from jobs.errors import UsageError
-from jobs.online.encoding import is_of_project
 from jobs.settings import PREFIX, RedisSettings
 
 Client = redis.Redis
-SCAN_COUNT = 1000
 # A job may wait for a Redis that is busy, but not for ever.
 DEFAULT_TIMEOUTS: dict[str, Any] = {"socket_timeout": 30.0, "socket_connect_timeout": 10.0}
-_GLOB_SPECIAL = frozenset(b"*?[]\\^-")
 
 
 def connect(settings: RedisSettings, **parameters: Any) -> Client:
@@ -49,24 +45,6 @@ def _parse(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any
         if name in parameters:
             parameters[name] = str(parameters[name])
     return [(host, int(port)) for host, port in nodes], parameters
-
-
-def entity_keys(client: Client, project: str, prefix: bytes) -> Iterator[list[bytes]]:
-    """The keys of all entities of `project` whose entity key starts with `prefix`, in batches.
-
-    Redis may hand out a key twice while its table is resized.
-    """
-    wanted = project.encode()
-    keys = client.scan_iter(match=_literally(prefix) + b"*" + _literally(wanted), count=SCAN_COUNT)
-    while batch := list(islice(keys, SCAN_COUNT)):
-        # One project's name may be the end of another's.
-        if found := [key for key in batch if is_of_project(key, wanted, prefix)]:
-            yield found
-
-
-def _literally(text: bytes) -> bytes:
-    """The glob pattern of this text and no other."""
-    return b"".join(b"\\" + bytes([byte]) if byte in _GLOB_SPECIAL else bytes([byte]) for byte in text)
 
 
 def remove_fields(client: Client, keys: Iterable[bytes], fields: Sequence[bytes]) -> int:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.errors import VerificationError
-from jobs.online.block import Hashes, hashes_of
+from jobs.online.columns import booleans
 from jobs.online.entity_group import EntityGroup
-from jobs.online.store import Client, entity_keys, remove_fields
+from jobs.online.hashing import Hashes, hashes
+from jobs.online.key_scan import entity_keys
+from jobs.online.store import Client, remove_fields
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ def _pass(
     is_there = np.zeros(len(known), bool)
     met = strangers = 0
     for keys in entity_keys(client, group.project, group.prefix):
-        found = hashes_of(keys)
+        found = hashes(keys)
         places = np.searchsorted(known, found)
         places[places == len(known)] = 0
         is_known = known[places] == found
         is_there[places[is_known]] = True
-        others = [keys[place] for place in np.flatnonzero(~is_known)]
+        others = keys.filter(booleans(~is_known)).to_pylist()
         met += len(keys)
         strangers += len(others)
         if others:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from itertools import islice
 from typing import Any, cast
 
 import hiredis
@@ -40,12 +39,16 @@ class Wire:
 
     def integers(self, count: int) -> Rows:
         """The next `count` replies, which are integers. Raises redis.ResponseError for the first that is an error."""
-        with _told():
-            lines = list(islice(self._file, count))
-        _raise_first([line for line in lines if not line.startswith(b":")])
-        if len(lines) < count:
-            raise redis.ConnectionError("the connection was closed")
-        return np.array([line[1:] for line in lines]).astype(np.int64)
+        lines: list[bytes] = []
+        while count:
+            received = self._peek()
+            taken = received if (ends := received.count(b"\n")) < count else _first_lines(received, count)
+            lines.append(self._file.read(len(taken)))
+            count -= min(ends, count)
+        text = b"".join(lines)
+        if not text.startswith(b":") or text.count(b"\n:") < text.count(b"\n") - 1:
+            _raise_first([line for line in text.splitlines() if not line.startswith(b":")])
+        return np.fromstring(text.replace(b":", b" "), np.int64, sep=" ")
 
     def replies(self, count: int) -> list[Any]:
         """The next `count` replies, behind which nothing comes. Raises redis.ResponseError for one that is an error."""
@@ -124,6 +127,11 @@ class Wire:
         return received
 
 
+def _first_lines(text: bytes, count: int) -> bytes:
+    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
+    return text[: ends[count - 1] + 1]
+
+
 def _raise_first(errors: list[bytes]) -> None:
     if errors:
         raise redis.ResponseError(errors[0].strip().removeprefix(b"-").decode(errors="replace"))
@@ -149,6 +157,10 @@ class Wires:
         names = np.array([slots[key_slot(key)][0].name for key in keys.to_pylist()])
         for name in np.unique(names):
             yield self._wire(str(name)), np.flatnonzero(names == name)
+
+    def all(self) -> list[Wire]:
+        """The connection to each."""
+        return [self._wire(name) for name in self._pools]
 
     def close(self) -> None:
         """Close the connections."""

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import DataError
-from jobs.online.column_encoding import content, encode_keys, encode_timestamps, encode_values
+from jobs.online.column_encoding import encode_keys, encode_timestamps, encode_values, microseconds
+from jobs.online.columns import content
 from jobs.online.encoding import (
     KEY_TYPES,
     VALUE_TYPES,
@@ -45,16 +46,18 @@ def test_a_column_of_any_type_has_the_bytes_of_its_values(data: st.DataObject, v
     column = data.draw(st.lists(st.none() | values, max_size=30))
     expected = [value_encoder(value_type)(value) for value in column]
     array = pa.array(column, arrow)
-    assert encode_values(array, value_type, "it").to_pylist() == expected
-    assert encode_values(array[3:], value_type, "a part of it").to_pylist() == expected[3:]
-    assert bytes(content(encode_values(array, value_type, "it"))) == b"".join(expected)
+    assert encode_values(array, value_type, "it").values().to_pylist() == expected
+    assert encode_values(array[3:], value_type, "a part of it").values().to_pylist() == expected[3:]
+    assert bytes(content(encode_values(array, value_type, "it").values())) == b"".join(expected)
 
 
 @settings(deadline=None)
 @given(st.lists(INSTANTS, max_size=30))
 def test_a_column_of_instants_has_the_bytes_of_each(instants: list[datetime]) -> None:
     array = pa.array(instants, pa.timestamp("us", tz="UTC"))
-    assert encode_timestamps(array).to_pylist() == [encode_timestamp(instant) for instant in instants]
+    assert encode_timestamps(microseconds(array)).values().to_pylist() == [
+        encode_timestamp(instant) for instant in instants
+    ]
 
 
 @settings(deadline=None)
@@ -72,14 +75,14 @@ def test_keys_of_any_types_have_the_bytes_of_each(data: st.DataObject, types: li
 
 def test_what_the_source_has_in_another_type_is_converted() -> None:
     numeric = pa.opaque(pa.string(), "numeric", "PostgreSQL").wrap_array(pa.array(["29.85", None, "7"]))
-    assert encode_values(numeric, "DOUBLE", "fee").to_pylist() == [
+    assert encode_values(numeric, "DOUBLE", "fee").values().to_pylist() == [
         value_encoder("DOUBLE")(29.85),
         b"",
         b")" + struct.pack("<d", 7),
     ]
     whole = pa.opaque(pa.string(), "numeric", "PostgreSQL").wrap_array(pa.array(["12.000"]))
-    assert encode_values(whole, "INT64", "count").to_pylist() == [value_encoder("INT64")(Decimal(12))]
-    assert encode_values(pa.array([3], pa.int16()), "INT64", "count").to_pylist() == [b"\x20\x03"]
+    assert encode_values(whole, "INT64", "count").values().to_pylist() == [value_encoder("INT64")(Decimal(12))]
+    assert encode_values(pa.array([3], pa.int16()), "INT64", "count").values().to_pylist() == [b"\x20\x03"]
 
 
 @pytest.mark.parametrize(

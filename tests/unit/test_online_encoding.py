@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from jobs.online.columns import binaries
 from jobs.online.encoding import (
     ENTITYLESS_JOIN_KEY,
     VALUE_TYPES,
@@ -22,10 +23,10 @@ from jobs.online.encoding import (
     entity_key_value,
     entity_key_values,
     feature_field,
-    is_of_project,
     timestamp_field,
     value_encoder,
 )
+from jobs.online.key_scan import are_of_project
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -98,10 +99,11 @@ def test_any_entity_key_is_feasts_and_its_project_is_found_again(
     ours = our_key([(name, value, kind) for name, (kind, value) in entity.items()], project)
     assert ours == _redis_key(project, proto)
     prefix = entity_key_prefix(sorted(entity))
-    assert is_of_project(ours, project.encode())
-    assert is_of_project(ours, project.encode(), prefix)
-    assert not is_of_project(ours, project.encode() + b"x", prefix)
-    assert not is_of_project(ours + b"x", project.encode(), prefix)
+    keys = binaries([ours, ours + b"x", b"x" + ours])
+    assert are_of_project(keys, project).tolist() == [True, False, False]
+    assert are_of_project(keys[:2], project, prefix).tolist() == [True, False]
+    assert are_of_project(keys[1:2], project + "x", prefix).tolist() == [True]
+    assert not are_of_project(keys[:1], project + "x", prefix).any()
     expected = tuple(value for _, (_, value) in sorted(entity.items()))
     assert entity_key_values(ours, len(prefix), [entity[name][0] for name in sorted(entity)]) == expected
 
@@ -115,7 +117,7 @@ def test_the_key_of_a_view_without_entities_is_feasts() -> None:
 @example(b"feature-platform:streamflow:plan")
 @example(b"")
 def test_bytes_that_are_no_entity_key_are_of_no_project(key: bytes) -> None:
-    assert not is_of_project(key, b"streamflow")
+    assert not are_of_project(binaries([b"", key, b""]), "streamflow").any()
 
 
 @given(st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=60))

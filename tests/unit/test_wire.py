@@ -1,6 +1,7 @@
 """Replies are compared as the bytes they are, wherever they are cut, and read as replies where they differ."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -60,6 +61,20 @@ def test_replies_that_are_not_equal_are_taken_whole_and_nothing_behind_them(
         assert wire.integers(2).tolist() == [1, 0]
         assert wire.equals(memoryview(b"".join(map(reply, expected))), len(expected)) == (held == expected)
         assert wire.integers(2).tolist() == [7, 8]
+
+
+@given(st.lists(st.integers(-(10**12), 10**12), min_size=1, max_size=50), st.data())
+def test_integers_are_taken_and_nothing_behind_them_however_they_arrive(sent: list[int], data: st.DataObject) -> None:
+    count = data.draw(st.integers(1, len(sent)))
+    text = b"".join(b":%d\r\n" % number for number in sent) + b":5"
+    cut = data.draw(st.integers(0, len(text)))
+    with pair() as (wire, there):
+        there.sendall(text[:cut])
+        sender = threading.Thread(target=there.sendall, args=[text[cut:] + b"6\r\n"])
+        sender.start()
+        assert wire.integers(count).tolist() == sent[:count]
+        sender.join()
+        assert wire.replies(len(sent) - count + 1) == [*sent[count:], 56]
 
 
 def test_an_error_among_the_replies_is_raised(ends: tuple[Wire, socket.socket]) -> None:
