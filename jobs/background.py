@@ -1,9 +1,10 @@
-"""A generator that works ahead in a thread, so that reading, encoding and writing overlap; so far and no further."""
+"""Work in a thread ahead of who needs it: generators, so far and no further, and what takes long to open."""
 
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -61,3 +62,15 @@ def ahead_of(
         yield iter(worker)
     finally:
         worker.stop(cancel)
+
+
+@contextmanager
+def entered_ahead(manager: AbstractContextManager[Item]) -> Iterator[Callable[[], Item]]:
+    """Enter `manager` in a thread; what is yielded waits for it, and raises what it raised."""
+    with ThreadPoolExecutor(1) as pool:
+        entered = pool.submit(manager.__enter__)
+        try:
+            yield entered.result
+        finally:
+            if entered.exception() is None:
+                manager.__exit__(None, None, None)

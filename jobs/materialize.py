@@ -2,13 +2,15 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 
 import psycopg
 
 from jobs import postgres
+from jobs.arrow_query import ArrowDatabase
+from jobs.background import entered_ahead
 from jobs.definitions import SnapshotView
 from jobs.errors import JobError, UsageError
 from jobs.flags import add_lock_wait, job_parser
@@ -18,6 +20,7 @@ from jobs.online import current_rows, run_history
 from jobs.online import store as online_store
 from jobs.online.local_engine import LocalEngine
 from jobs.online.materializer import Engine, Materializer, ViewResult, details_of
+from jobs.online.partition_task import offline_store
 from jobs.online.retirement import purge_retired, retired_features
 from jobs.online.serving_plan import Publication, build_plan, publish_plan
 from jobs.online.status import ViewStatus, read_status, write_status
@@ -83,6 +86,7 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
     client = online_store.connect(settings)
     client.ping()
     with (
+        entered_ahead(offline_store()) as database,
         _ray_cluster(arguments.engine),
         writer_lock(arguments.lock_wait) as lock,
         postgres.connect("materialize") as snapshot,
@@ -97,8 +101,8 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
         status = read_status(client, settings.project)
         _check_watermarks(views, status, as_of, rollback=arguments.rollback)
         run.log("materializing", as_of=isoformat(as_of), feature_views=[view.name for view in views])
-        engine = _engine(arguments, settings, lock)
-        materializer = Materializer(client, snapshot, settings.project, lock, run, engine)
+        engine = _engine(arguments, settings, database, lock)
+        materializer = Materializer(client, snapshot, database, settings.project, lock, run, engine)
         outcome = materializer.materialize(views, as_of, status, verify_all=arguments.verify == "full")
         results = outcome.views
         lock.check()
@@ -121,9 +125,11 @@ def _ray_cluster(engine: str) -> AbstractContextManager[None]:
     return ray_cluster()
 
 
-def _engine(arguments: argparse.Namespace, settings: Settings, lock: WriterLock) -> Engine:
+def _engine(
+    arguments: argparse.Namespace, settings: Settings, database: Callable[[], ArrowDatabase], lock: WriterLock
+) -> Engine:
     if arguments.engine == "local":
-        return LocalEngine(settings, lock, arguments.partitions)
+        return LocalEngine(settings, database, lock, arguments.partitions)
     from jobs.online.ray_engine import RayEngine
 
     return RayEngine(lock, arguments.partitions)

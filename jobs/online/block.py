@@ -1,7 +1,8 @@
 """A batch of entities as commands for Redis, and as the replies that prove them written."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ class Block:
     @cached_property
     def writes(self) -> pa.Array:
         """HSET of what the entity holds, then HDEL of each view that it has no row of."""
-        parts = [self._by_fields(b"*%d\r\n$4\r\nHSET\r\n", 2), self._named, self.named_values]
+        parts = [self._by_fields(b"*%d\r\n$4\r\nHSET\r\n", 2, 2), self._named, self.named_values]
         for place, fields in enumerate(self.group.fields_of):
             is_absent = ~self.is_present[:, place]
             if is_absent.any():
@@ -72,13 +73,26 @@ class Block:
 
     @property
     def whole_reads(self) -> pa.Array:
-        """HGETALL: the cheap way to read, half of what `reads` costs Redis."""
+        """HGETALL: half of what `reads` costs Redis."""
         return join(constant(b"*2\r\n$7\r\nHGETALL\r\n"), self._named)
 
     @property
     def whole(self) -> pa.Array:
         """The replies to `whole_reads` once `writes` were done, where nothing else is in the hashes."""
-        return join(self._by_fields(b"*%d\r\n", 0), self.named_values)
+        return join(self._by_fields(b"*%d\r\n", 2, 0), self.named_values)
+
+    @property
+    def value_reads(self) -> pa.Array:
+        """HVALS: half of what `whole_reads` costs Redis, and enough behind `writes`, which make the fields be there."""
+        return join(constant(b"*2\r\n$5\r\nHVALS\r\n"), self._named)
+
+    @property
+    def whole_values(self) -> pa.Array:
+        """The replies to `value_reads` behind `writes`, where nothing else is in the hashes."""
+        parts: list[pa.Array | pa.Scalar] = []
+        for place, columns in enumerate(self.columns):
+            parts += masked(bulk_parts(columns, [b""] * len(columns)), self.is_present[:, place])
+        return join(self._by_fields(b"*%d\r\n", 1, 0), *parts)
 
     @property
     def reads(self) -> pa.Array:
@@ -103,11 +117,31 @@ class Block:
     def _named(self) -> pa.Array:
         return bulks(self.keys)
 
-    def _by_fields(self, head: bytes, more: int) -> pa.Array:
-        """`head` with the number of the entity's fields and values, and so many more."""
-        counts = self.is_present @ np.array([2 * len(fields) for fields in self.group.fields_of])
+    def _by_fields(self, head: bytes, each: int, more: int) -> pa.Array:
+        """`head` with the number of the entity's fields, so many for `each`, and so many more."""
+        counts = self.is_present @ np.array([each * len(fields) for fields in self.group.fields_of])
         heads = binaries([head % (count + more) for count in range(int(counts.max(initial=0)) + 1)])
         return heads.take(integers(counts))
+
+
+def bulk_parts(columns: Sequence[EncodedColumn], before: Sequence[bytes]) -> list[pa.Array | pa.Scalar]:
+    """Parts that are, row by row, what stands `before` each column's value and the value as a bulk string."""
+    parts: list[pa.Array | pa.Scalar] = []
+    end = b""
+    for column, text in zip(columns, before, strict=True):
+        if column.is_valid is None:
+            # As few parts as there can be: all that stands before the contents is a matter of their length.
+            parts += [by_length(column.contents, partial(_before_contents, end + text, column)), column.contents]
+        else:
+            values = column.values()
+            parts += [constant(end + text), bulk_heads(values), values]
+        end = END
+    return [*parts, constant(end)]
+
+
+def masked(parts: list[pa.Array | pa.Scalar], is_present: Flags) -> list[pa.Array | pa.Scalar]:
+    """The parts; nothing in rows that are not present."""
+    return parts if is_present.all() else [pc.if_else(booleans(is_present), join(*parts), constant(b""))]
 
 
 def bulks(values: pa.Array) -> pa.Array:
@@ -128,3 +162,8 @@ def bulk(value: bytes) -> bytes:
 def bulk_head(length: int) -> bytes:
     """What stands before a value of so many bytes in a RESP bulk string."""
     return b"$%d\r\n" % length
+
+
+def _before_contents(before: bytes, column: EncodedColumn, length: int) -> bytes:
+    head = column.head(length)
+    return before + bulk_head(len(head) + length) + head

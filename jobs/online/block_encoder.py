@@ -1,15 +1,11 @@
 """Makes blocks of what Postgres hands out."""
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from jobs.online.block import END, NO_ROW, Block, bulk, bulk_head, bulk_heads
+from jobs.online.block import NO_ROW, Block, bulk, bulk_parts, masked
 from jobs.online.column_encoding import encode_keys, encode_timestamps, encode_values, microseconds
-from jobs.online.columns import binaries, booleans, by_length, constant, flags, join
+from jobs.online.columns import binaries, constant, flags, join
 from jobs.online.encoded_column import EncodedColumn, Flags
 from jobs.online.encoding import ENTITYLESS_VALUE, entity_key_value
 from jobs.online.entity_group import EntityGroup
@@ -37,11 +33,7 @@ class BlockEncoder:
             as_of = next(columns)
             micros, is_present = microseconds(as_of), flags(as_of.is_valid())
             values.append(encode_timestamps(micros))
-            named = _named(values, fields)
-            if is_present.all():
-                named_values += named
-            else:
-                named_values.append(pc.if_else(booleans(is_present), join(*named), constant(b"")))
+            named_values += masked(bulk_parts(values, [bulk(field) for field in fields]), is_present)
             digests.append(_digest(key_hashes, values, is_present))
             encoded.append(tuple(values))
             instants.append(np.where(is_present, micros, NO_ROW))
@@ -62,26 +54,6 @@ class BlockEncoder:
             return binaries([key] * count)
         types, names = zip(*((key.type, key.name) for key in group.join_keys), strict=True)
         return join(encode_keys(columns, types, names, group.prefix), self._project)
-
-
-def _named(columns: list[EncodedColumn], fields: tuple[bytes, ...]) -> list[pa.Array | pa.Scalar]:
-    """Parts that are, row by row, each field's name and value as bulk strings."""
-    parts: list[pa.Array | pa.Scalar] = []
-    before = b""
-    for field, column in zip(fields, columns, strict=True):
-        name = before + bulk(field)
-        if column.is_valid is None:
-            parts += [by_length(column.contents, partial(_name_and_heads, name, column.head)), column.contents]
-        else:
-            values = column.values()
-            parts += [constant(name), bulk_heads(values), values]
-        before = END
-    return [*parts, constant(END)]
-
-
-def _name_and_heads(name: bytes, head: Callable[[int], bytes], length: int) -> bytes:
-    """What stands before the contents, of so many bytes, of the named value: as few parts as there can be."""
-    return name + bulk_head(len(head(length)) + length) + head(length)
 
 
 def _digest(key_hashes: Hashes, columns: list[EncodedColumn], is_present: Flags) -> np.uint64:

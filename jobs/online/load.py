@@ -34,7 +34,7 @@ class Load:
             self._take_replies(wire, block, filled)
             self._reading.prove(wire, block, filled)
             return
-        wire.send(content(block.whole_reads))
+        wire.send(content(block.value_reads))
         before = self._sent.get(wire)
         self._sent[wire] = block
         if before is not None and not self._is_as_sent(wire, before, filled):
@@ -53,7 +53,7 @@ class Load:
 
     def _is_as_sent(self, wire: Wire, block: Block, filled: Filled) -> bool:
         self._take_replies(wire, block, filled)
-        return self._reading.is_whole(wire, block, filled)
+        return self._reading.is_next(wire, block.whole_values, filled)
 
     def _take_replies(self, wire: Wire, block: Block, filled: Filled) -> None:
         answered = block.answered

@@ -1,7 +1,7 @@
 """Makes the online store's part of each view equal to the offline store's current rows, and proves that it is."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from jobs import postgres
-from jobs.arrow_query import arrow_session
+from jobs.arrow_query import ArrowDatabase
 from jobs.definitions import SnapshotView
 from jobs.errors import DataError
 from jobs.instants import isoformat
@@ -71,9 +71,17 @@ class Materializer:
     """Fills views from one snapshot of the offline store, under a held writer lock."""
 
     def __init__(
-        self, client: Client, snapshot: psycopg.Connection, project: str, lock: WriterLock, run: Run, engine: Engine
+        self,
+        client: Client,
+        snapshot: psycopg.Connection,
+        database: Callable[[], ArrowDatabase],
+        project: str,
+        lock: WriterLock,
+        run: Run,
+        engine: Engine,
     ) -> None:
-        self._client, self._snapshot, self._project = client, snapshot, project
+        """`database` gives the offline store, once it is needed."""
+        self._client, self._snapshot, self._database, self._project = client, snapshot, database, project
         self._lock, self._run, self._engine = lock, run, engine
         row = snapshot.execute("SELECT pg_export_snapshot()").fetchone()
         assert row is not None
@@ -132,7 +140,7 @@ class Materializer:
         with (
             ExitStack() as stack,
             opened_wires(self._client) as wires,
-            arrow_session(postgres.conninfo("materialize reader"), self._snapshot_id) as session,
+            self._database().session(self._snapshot_id) as session,
         ):
             computed = self._digests_meanwhile(stack, group, as_of)
             if not still_shows(self._client, wires, session, group, as_of, keys):

@@ -1,11 +1,12 @@
 """A partition as a task that any process can do which reaches both stores; partitions share nothing."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
 from jobs import postgres
-from jobs.arrow_query import arrow_session
+from jobs.arrow_query import ArrowDatabase, arrow_database
 from jobs.online.correction import Correction
 from jobs.online.current_rows import Partition, current_entities_query
 from jobs.online.entity_group import EntityGroup
@@ -15,6 +16,14 @@ from jobs.online.partition import fill
 from jobs.online.store import connect
 from jobs.online.wire import opened_wires
 from jobs.settings import RedisSettings
+
+# Of both Postgres says that they cost more than they do: so it sorts with several workers, if it has them.
+OPTIONS = "-c parallel_setup_cost=100 -c parallel_tuple_cost=0.01"
+
+
+def offline_store() -> AbstractContextManager[ArrowDatabase]:
+    """What tasks read. Raises UsageError when a setting is missing, JobError when Postgres cannot be reached."""
+    return arrow_database(postgres.conninfo("materialize reader", OPTIONS))
 
 
 @dataclass(frozen=True)
@@ -29,13 +38,22 @@ class PartitionTask:
     """Whether to read first what Redis holds, and to leave alone what is right already."""
     partition: Partition
 
-    def run(self, settings: RedisSettings, before_write: Callable[[], None], advance: Callable[[int], None]) -> Filled:
-        """Fill the partition; `advance` is told of rows as they are proven. Raises JobError or redis.RedisError."""
+    def run(
+        self,
+        settings: RedisSettings,
+        database: ArrowDatabase,
+        before_write: Callable[[], None],
+        advance: Callable[[int], None],
+    ) -> Filled:
+        """Fill the partition out of `offline_store`; `advance` is told of rows as they are proven.
+
+        Raises JobError or redis.RedisError.
+        """
         query = current_entities_query(self.group.views, self.as_of, self.partition)
         with (
             connect(settings) as client,
             opened_wires(client) as wires,
-            arrow_session(postgres.conninfo("materialize reader"), self.snapshot_id) as session,
+            database.session(self.snapshot_id) as session,
         ):
             writer = Correction(self.group, before_write) if self.compare else Load(self.group, before_write, None)
             return fill(self.group, session, query, wires, writer, advance)

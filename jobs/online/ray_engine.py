@@ -21,7 +21,7 @@ from jobs.lock import HeldElsewhere, WriterLock
 from jobs.online.current_rows import Partition
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
-from jobs.online.partition_task import PartitionTask
+from jobs.online.partition_task import PartitionTask, offline_store
 from jobs.progress import Progress
 from jobs.settings import load_settings
 
@@ -97,8 +97,8 @@ def ray_cluster() -> Iterator[None]:
 def _run(task: PartitionTask, lock_pid: int) -> Filled:
     """What a worker does."""
     postgres.export_credentials()
-    with HeldElsewhere(lock_pid) as lock:
-        return task.run(load_settings(), lock.check, _ignore)
+    with HeldElsewhere(lock_pid) as lock, offline_store() as database:
+        return task.run(load_settings(), database, lock.check, _ignore)
 
 
 def _ignore(_rows: int) -> None:

@@ -2,6 +2,8 @@
 
 import time
 
+import pyarrow as pa
+
 from jobs.errors import VerificationError
 from jobs.online.block import Block
 from jobs.online.columns import content
@@ -13,7 +15,7 @@ Replies = list[list[bytes | None]]
 
 
 class ReadingBack:
-    """Asks for whole hashes, which costs Redis half, and field by field from when others are found to live in them."""
+    """Asks in a way that costs Redis little, and field by field from when others are found to live in the hashes."""
 
     def __init__(self, group: EntityGroup) -> None:
         self._group = group
@@ -23,7 +25,7 @@ class ReadingBack:
         """What Redis holds of the block's fields; None where that is what it should hold."""
         if self.asks_whole:
             wire.send(content(block.whole_reads))
-            if self.is_whole(wire, block, filled):
+            if self.is_next(wire, block.whole, filled):
                 return None
         started = time.monotonic()
         wire.send(content(block.reads))
@@ -33,10 +35,10 @@ class ReadingBack:
             self.asks_whole = False
         return replies
 
-    def is_whole(self, wire: Wire, block: Block, filled: Filled) -> bool:
-        """Whether the next replies, to `whole_reads`, are what they should be, and nothing beside it."""
+    def is_next(self, wire: Wire, expected: pa.Array, filled: Filled) -> bool:
+        """Whether the next replies are these, and nothing beside it."""
         started = time.monotonic()
-        equals = wire.equals(content(block.whole), len(block.keys))
+        equals = wire.equals(content(expected), len(expected))
         filled.verifying_seconds += time.monotonic() - started
         return equals
 

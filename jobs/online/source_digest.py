@@ -14,7 +14,7 @@ from jobs.online.current_rows import current_rows_query, read_expressions, windo
 # Raised whenever the same rows would be written in another way.
 FORMAT = 1
 SAMPLED = 64
-"""One in so many keys is counted."""
+"""One in so many keys is counted; a power of two."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,14 @@ def source_digest(connection: psycopg.Connection, view: SnapshotView, as_of: dat
     """
     keys, features = read_expressions(view)
     times = [view.as_of_column, view.created_at_column, view.tombstone_column]
-    key = sql.SQL("hashtextextended({}::text, 0)").format(
-        keys[0] if len(keys) == 1 else sql.SQL("ROW({})").format(_comma(keys))
-    )
+    key = sql.SQL("{}::text").format(keys[0] if len(keys) == 1 else sql.SQL("ROW({})").format(_comma(keys)))
     query = sql.SQL(
         "SELECT count(*), sum(hash_record_extended(ROW({columns}), 0)),\n"
-        "  {sampled} * count(DISTINCT {key}) FILTER (WHERE {key} % {sampled} = 0)\n"
+        "  {sampled} * count(DISTINCT hashtextextended({key}, 0)) FILTER (WHERE hashtext({key}) & {sampled} - 1 = 0)\n"
         "FROM {relation} AS snapshots WHERE {conditions}"
     ).format(
         columns=_comma([*keys, *features, *(sql.Identifier(time) for time in times if time)]),
-        key=key if keys else sql.Literal(0),
+        key=key if keys else sql.Literal(""),
         sampled=sql.Literal(SAMPLED),
         relation=sql.SQL(view.relation),
         conditions=sql.SQL(" AND ").join(window_conditions(view, as_of)),
@@ -51,7 +49,7 @@ def source_digest(connection: psycopg.Connection, view: SnapshotView, as_of: dat
     read = current_rows_query(view, as_of).as_string(None)
     types = [feature.type for feature in view.features] + [key.type for key in view.join_keys]
     text = f"{FORMAT}\n{read}\n{types}\n{rows}\n{total}"
-    return SourceDigest(hashlib.sha256(text.encode()).hexdigest()[:32], entities)
+    return SourceDigest(hashlib.sha256(text.encode()).hexdigest()[:32], min(entities, rows))
 
 
 def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
