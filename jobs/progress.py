@@ -11,7 +11,7 @@ LOG_EVERY_SECONDS = 5.0
 
 
 class Progress:
-    """Counts `unit`s up to `total` (None where it is not known) and shows them while it is entered."""
+    """Counts `unit`s up to about `total` (None where it is not known) and shows them while it is entered."""
 
     def __init__(
         self, total: int | None, unit: str, description: str, *, terminal: bool, log: Callable[..., None]
@@ -22,10 +22,6 @@ class Progress:
         self._started = self._logged = time.monotonic()
         self._bar = tqdm(total=total, unit=f" {unit}", desc=description, disable=not terminal, leave=False)
         self._terminal = terminal
-
-    def expect(self, total: int) -> None:
-        """It is known by now that there will be about `total`."""
-        self._total = self._bar.total = total
 
     def advance(self, count: int) -> None:
         """`count` more are done."""
@@ -39,8 +35,8 @@ class Progress:
     def _figures(self, seconds: float) -> dict[str, float | int]:
         rate = self._done / seconds
         figures: dict[str, float | int] = {"done": self._done, "per_second": round(rate)}
-        if self._total is not None and rate > 0:
-            figures |= {"total": self._total, "seconds_left": round(max(0, self._total - self._done) / rate, 1)}
+        if self._total is not None and self._done <= self._total and rate > 0:  # it may be an estimate, and too small
+            figures |= {"total": self._total, "seconds_left": round((self._total - self._done) / rate, 1)}
         return figures
 
     def __enter__(self) -> Self:

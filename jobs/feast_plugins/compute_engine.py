@@ -91,7 +91,7 @@ class StreamingComputeEngine(LocalComputeEngine):
             opened_wires(client) as wires,
             arrow_session(conninfo) as session,
         ):
-            fill(group, session, query, wires, Load(group, lock.check, _NotOlder(group)), bar.update)
+            fill(group, session, session.batches(query), wires, Load(group, lock.check, _NotOlder(group)), bar.update)
 
     def _redis_settings(self) -> RedisSettings:
         online = self.repo_config.online_store

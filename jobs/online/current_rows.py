@@ -122,7 +122,7 @@ def current_rows_query(
         key_and_as_of=_comma([*key_names, AS_OF]),
         inner_columns=_comma([*_columns(view), sql.SQL("{} AS {}").format(withdrawn, _WITHDRAWN)]),
         relation=sql.SQL(view.relation),
-        conditions=sql.SQL(" AND ").join(_conditions(view, as_of, keys, partition)),
+        conditions=sql.SQL(" AND ").join(conditions_of(view, as_of, keys, partition)),
         latest_known=_comma([*newest, *known]),
         withdrawn=_WITHDRAWN,
         newest=_comma(newest),
@@ -154,6 +154,20 @@ def current_entities_query(
     return sql.SQL("SELECT {} FROM {}").format(_comma(columns), sources).as_string(None)
 
 
+def entities_query(view: SnapshotView, as_of: datetime) -> str:
+    """The join keys of the rows of `view` that can be current at `as_of`, each once: about as many as are current."""
+    keys, _ = read_expressions(view)
+    return (
+        sql.SQL("SELECT DISTINCT {keys} FROM {relation} AS snapshots WHERE {conditions}")
+        .format(
+            keys=_comma(keys or [sql.Literal(1)]),
+            relation=sql.SQL(view.relation),
+            conditions=sql.SQL(" AND ").join(window_conditions(view, as_of)),
+        )
+        .as_string(None)
+    )
+
+
 def read_expressions(view: SnapshotView) -> tuple[list[sql.Composed], list[sql.Composed]]:
     """What is read of a row: its join keys, and its features; as text where the definition says so."""
     # Whatever type the source has: Arrow cannot print all that Postgres can.
@@ -171,9 +185,10 @@ def window_conditions(view: SnapshotView, as_of: datetime) -> list[sql.Composabl
     return conditions
 
 
-def _conditions(
-    view: SnapshotView, as_of: datetime, keys: Sequence[tuple[Any, ...]] | None, partition: Partition
+def conditions_of(
+    view: SnapshotView, as_of: datetime, keys: Sequence[tuple[Any, ...]] | None = None, partition: Partition = ALL
 ) -> list[sql.Composable]:
+    """What holds of every row that can be current at `as_of`, of those with these `keys`, in `partition`."""
     conditions = window_conditions(view, as_of)
     columns = [sql.Identifier(key.column) for key in view.join_keys]
     if keys is not None and len(columns) == 1:

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.online.hashing import Hashes
+from jobs.online.source_digest import SourceSum
 
 Counts = npt.NDArray[np.int64]
 
@@ -20,6 +21,8 @@ class Filled:
     removed: Counts
     digests: Hashes
     """The sums, modulo 2**64, of the hashes of the rows; in whatever order and partitions they were read."""
+    sources: list[SourceSum]
+    """What Postgres says of the rows that it read."""
     keys: "array[int]" = field(default_factory=lambda: array("Q"))
     """The hashes of the entities' Redis keys, 8 bytes each; an array that grows in place."""
     verifying_seconds: float = 0.0
@@ -28,13 +31,14 @@ class Filled:
     def nothing(views: int) -> "Filled":
         """Where the counting starts."""
         zero = np.zeros(views, np.int64)
-        return Filled(zero, zero.copy(), zero.copy(), np.zeros(views, np.uint64))
+        return Filled(zero, zero.copy(), zero.copy(), np.zeros(views, np.uint64), [SourceSum()] * views)
 
     def __iadd__(self, other: "Filled") -> "Filled":
         self.rows += other.rows
         self.written += other.written
         self.removed += other.removed
         self.digests += other.digests
+        self.sources = [ours + theirs for ours, theirs in zip(self.sources, other.sources, strict=True)]
         self.keys += other.keys
         self.verifying_seconds += other.verifying_seconds
         return self

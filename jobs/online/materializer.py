@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import psycopg
-from psycopg import sql
 
 from jobs import postgres
 from jobs.arrow_query import ArrowDatabase
@@ -18,19 +17,17 @@ from jobs.definitions import SnapshotView
 from jobs.errors import DataError
 from jobs.instants import isoformat
 from jobs.lock import WriterLock
-from jobs.online.current_rows import has_current_row
+from jobs.online.current_rows import entities_query, has_current_row
 from jobs.online.entity_group import EntityGroup, entity_groups
 from jobs.online.filled import Filled
 from jobs.online.repeat import former_details, still_shows
-from jobs.online.source_digest import SourceDigest, source_digest
+from jobs.online.source_digest import SourceSum, source_sums
 from jobs.online.status import ViewStatus
 from jobs.online.store import Client
 from jobs.online.sweep import sweep
 from jobs.online.wire import opened_wires
 from jobs.progress import Progress
 from jobs.runner import Run
-
-Digests = Mapping[str, SourceDigest]
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ class Materializer:
             for view in group.views:
                 self._check_rows(view, as_of)
         for group, is_shown in new:
-            self._fill(group, as_of, outcome, compare=is_shown)
+            self._fill(group, as_of, status, outcome, compare=is_shown)
         return outcome
 
     def _is_shown(self, group: EntityGroup, as_of: datetime, status: Mapping[str, ViewStatus]) -> bool:
@@ -142,10 +139,11 @@ class Materializer:
             opened_wires(self._client) as wires,
             self._database().session(self._snapshot_id) as session,
         ):
-            computed = self._digests_meanwhile(stack, group, as_of)
+            computed = self._sums_meanwhile(stack, group, as_of)
             if not still_shows(self._client, wires, session, group, as_of, keys):
                 return False
-            digests = {name: source.digest for name, source in computed.result().items()}
+            sums = zip(group.views, computed.result(), strict=True)
+            digests = {view.name: source.digest(view, as_of) for view, source in sums}
         if digests != {name: left.get(name, {}).get("source_digest") for name in digests}:
             return False
         outcome.keys[group.name] = keys
@@ -155,16 +153,13 @@ class Materializer:
         self._run.log("nothing_new", feature_views=list(digests))
         return True
 
-    def _fill(self, group: EntityGroup, as_of: datetime, outcome: Outcome, *, compare: bool) -> None:
+    def _fill(
+        self, group: EntityGroup, as_of: datetime, status: Mapping[str, ViewStatus], outcome: Outcome, *, compare: bool
+    ) -> None:
         started = time.monotonic()
-        with ExitStack() as stack:
-            digests = self._digests_meanwhile(stack, group, as_of)
-            progress = stack.enter_context(self._run.progress(None, "rows", group.name))
-            digests.add_done_callback(
-                lambda done: None if done.exception() else progress.expect(_entities(done.result()))
-            )
+        expected = sum(self._expected_rows(view, as_of, status.get(view.name)) for view in group.views)
+        with self._run.progress(expected, "rows", group.name) as progress:
             filled = self._engine.fill(group, as_of, self._snapshot_id, progress, compare=compare)
-            sources = digests.result()
         sweeping = time.monotonic()
         swept = sweep(self._client, group, np.frombuffer(filled.keys, np.uint64), self._lock.check)
         ended = time.monotonic()
@@ -183,28 +178,20 @@ class Materializer:
                 digest=f"{int(filled.digests[place]):016x}",
             )
             outcome.views[view.name] = result
-            outcome.source_digests[view.name] = sources[view.name].digest
+            outcome.source_digests[view.name] = filled.sources[place].digest(view, as_of)
             self._run.log("filled", feature_view=view.name, **vars(result))
 
-    def _digests_meanwhile(self, stack: ExitStack, group: EntityGroup, as_of: datetime) -> "Future[Digests]":
-        """The views' source digests, computed on a connection of their own while the rows stream."""
-        connection = stack.enter_context(postgres.connect("materialize digest"))
+    def _expected_rows(self, view: SnapshotView, as_of: datetime, before: ViewStatus | None) -> int:
+        return before.rows if before else postgres.estimated_rows(self._snapshot, entities_query(view, as_of))
+
+    def _sums_meanwhile(self, stack: ExitStack, group: EntityGroup, as_of: datetime) -> "Future[list[SourceSum]]":
+        """What Postgres says of the views' rows, in a session of its own."""
+        session = stack.enter_context(self._database().session(self._snapshot_id))
         pool = ThreadPoolExecutor(1)
         stack.callback(pool.shutdown)
         # Left early, as on SIGTERM, its query must not be waited for.
-        stack.callback(connection.cancel_safe)
-
-        def compute() -> Digests:
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            connection.read_only = True
-            connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(self._snapshot_id)))
-            return {view.name: source_digest(connection, view, as_of) for view in group.views}
-
-        return pool.submit(compute)
-
-
-def _entities(digests: Digests) -> int:
-    return sum(digest.entities for digest in digests.values())
+        stack.callback(session.cancel)
+        return pool.submit(source_sums, session, group.views, as_of)
 
 
 def details_of(outcome: Outcome) -> dict[str, Any]:

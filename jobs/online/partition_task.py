@@ -1,18 +1,21 @@
 """A partition as a task that any process can do which reaches both stores; partitions share nothing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
+import pyarrow as pa
+
 from jobs import postgres
-from jobs.arrow_query import ArrowDatabase, arrow_database
+from jobs.arrow_query import ArrowDatabase, ArrowSession, arrow_database
 from jobs.online.correction import Correction
 from jobs.online.current_rows import Partition, current_entities_query
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
 from jobs.online.load import Load
 from jobs.online.partition import fill
+from jobs.online.source_digest import SourceSum, source_sums
 from jobs.online.store import connect
 from jobs.online.wire import opened_wires
 from jobs.settings import RedisSettings
@@ -45,15 +48,23 @@ class PartitionTask:
         before_write: Callable[[], None],
         advance: Callable[[int], None],
     ) -> Filled:
-        """Fill the partition out of `offline_store`; `advance` is told of rows as they are proven.
+        """Fill the partition out of the offline store `database`; `advance` is told of rows as they are proven.
 
         Raises JobError or redis.RedisError.
         """
-        query = current_entities_query(self.group.views, self.as_of, self.partition)
+        sources: list[SourceSum] = []
         with (
             connect(settings) as client,
             opened_wires(client) as wires,
             database.session(self.snapshot_id) as session,
         ):
             writer = Correction(self.group, before_write) if self.compare else Load(self.group, before_write, None)
-            return fill(self.group, session, query, wires, writer, advance)
+            filled = fill(self.group, session, self._read(session, sources), wires, writer, advance)
+        filled.sources = sources
+        return filled
+
+    def _read(self, session: ArrowSession, sources: list[SourceSum]) -> Generator[pa.RecordBatch, None, None]:
+        views = self.group.views
+        yield from session.batches(current_entities_query(views, self.as_of, self.partition))
+        # Not before: until Redis has the rows it waits for Postgres, and then Postgres has nothing else to do.
+        sources += source_sums(session, views, self.as_of, self.partition)

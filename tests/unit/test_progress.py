@@ -44,6 +44,15 @@ def test_an_unknown_total_is_not_guessed(lines: list[tuple[str, dict[str, Any]]]
     assert not {"total", "seconds_left"} & lines[0][1].keys()
 
 
+@pytest.mark.usefixtures("every_advance")
+def test_a_total_that_was_estimated_too_small_is_told_no_more(lines: list[tuple[str, dict[str, Any]]]) -> None:
+    with shown(5, lines) as step:
+        step.advance(4)
+        step.advance(4)
+    assert [fields.get("total") for _, fields in lines] == [5, None]
+    assert "seconds_left" not in lines[1][1]
+
+
 def test_short_work_writes_no_log_line(lines: list[tuple[str, dict[str, Any]]]) -> None:
     with shown(2, lines) as step:
         step.advance(2)
