@@ -117,9 +117,11 @@ class Block:
     def _named(self) -> pa.Array:
         return bulks(self.keys)
 
-    def _by_fields(self, head: bytes, each: int, more: int) -> pa.Array:
+    def _by_fields(self, head: bytes, each: int, more: int) -> pa.Array | pa.Scalar:
         """`head` with the number of the entity's fields, so many for `each`, and so many more."""
         counts = self.is_present @ np.array([each * len(fields) for fields in self.group.fields_of])
+        if (counts == counts[:1]).all():
+            return constant(head % (counts[0] + more))
         heads = binaries([head % (count + more) for count in range(int(counts.max(initial=0)) + 1)])
         return heads.take(integers(counts))
 

@@ -18,6 +18,10 @@ _NUMPY = {
 }  # fmt: skip
 
 
+LENGTHS = 1 << 16
+"""So many different lengths are looked up in a table, which is quicker than to sort them."""
+
+
 def join(*parts: pa.Array | pa.Scalar) -> pa.Array:
     """Row by row, one part behind the other; a scalar is the same in each row."""
     return pc.binary_join_element_wise(*parts, constant(b""))
@@ -28,10 +32,18 @@ def by_length(values: pa.Array, render: Callable[[int], bytes]) -> pa.Array | pa
 
     It is called once for each length that there is.
     """
-    lengths = pc.binary_length(values)
-    distinct = pc.unique(lengths)
-    rendered = binaries([render(length) for length in distinct.to_pylist()])
-    return rendered[0] if len(rendered) == 1 else rendered.take(pc.index_in(lengths, distinct))
+    lengths = np.diff(ends_of(values))
+    if not len(lengths) or (lengths == lengths[0]).all():
+        return constant(render(int(lengths[0]) if len(lengths) else 0))
+    shortest = lengths.min()
+    if lengths.max() - shortest < LENGTHS:
+        distinct = np.flatnonzero(np.bincount(lengths - shortest)) + shortest
+        numbers_of = np.zeros(distinct[-1] - shortest + 1, np.int64)
+        numbers_of[distinct - shortest] = np.arange(len(distinct))
+        places = numbers_of[lengths - shortest]
+    else:
+        distinct, places = np.unique(lengths, return_inverse=True)
+    return binaries([render(int(length)) for length in distinct]).take(integers(places))
 
 
 def content(column: pa.Array) -> memoryview:

@@ -1,5 +1,7 @@
 """64-bit hashes of whole columns of bytes, made by numpy: no Python object for each value."""
 
+from typing import Any
+
 import mmh3
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,9 @@ def hashes(values: pa.Array, place: int = 0) -> Hashes:
     for row in np.flatnonzero(lengths > LONGEST_BYTES):
         digest = mmh3.mmh3_x64_128_digest(data[starts[row] : starts[row] + lengths[row]])
         found[row] = _scrambled(np.frombuffer(digest, "<u8")[:1], salts[1])[0]
-    if len(lengths) and (lengths == lengths[0]).all():
+    first: Any = starts
+    if len(lengths) and lengths[0] and (lengths == lengths[0]).all():
+        first = slice(0, len(data), lengths[0])
         lengths = lengths[:1]  # numpy repeats it as often as it must
     found += _scrambled((lengths + 1).view(np.uint64), salts[0])
     lengths = np.where(lengths > LONGEST_BYTES, 0, lengths)
@@ -37,7 +41,7 @@ def hashes(values: pa.Array, place: int = 0) -> Hashes:
     for number in range(-(-int(lengths.max(initial=0)) // WORD_BYTES)):
         done = number * WORD_BYTES
         mask = _MASKS[np.clip(lengths - done, 0, WORD_BYTES)]
-        found += _scrambled(words[starts + done] & mask, salts[1 + number])
+        found += _scrambled(words[done:][first] & mask, salts[1 + number])
     return found
 
 

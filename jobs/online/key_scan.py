@@ -14,6 +14,8 @@ from jobs.online.wire import Wire, opened_wires
 
 COUNT = 1000
 """About so many keys Redis looks at in one go, in which it answers nobody else."""
+BATCH = 10_000
+"""About so many keys are looked at together."""
 _GLOB_SPECIAL = frozenset(b"*?[]\\^-")
 _HEAD_BYTES = 8
 FIRST = b"0"
@@ -60,11 +62,15 @@ def _scan(wire: Wire, pattern: bytes) -> Iterator[pa.Array]:
         wire.send(memoryview(b"*6\r\n" + bulk(b"SCAN") + bulk(cursor) + tail))
 
     look(FIRST)
+    found: list[bytes] = []
     while True:
         ((cursor, keys),) = wire.replies(1)
         if cursor != FIRST:
             look(cursor)
-        yield binaries(keys)
+        found += keys
+        if len(found) >= BATCH or cursor == FIRST:
+            yield binaries(found)
+            found = []
         if cursor == FIRST:
             return
 
