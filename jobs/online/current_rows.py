@@ -28,6 +28,10 @@ class Partition:
     number: int = 0
     count: int = 1
 
+    def split(self, parts: int) -> "list[Partition]":
+        """The same entities in so many partitions."""
+        return [Partition(self.number + part * self.count, parts * self.count) for part in range(parts)]
+
 
 ALL = Partition()
 
@@ -198,9 +202,9 @@ def conditions_of(
         conditions.append(sql.SQL("({}) IN ({})").format(_comma(columns), rows))
     if partition.count > 1 and columns:
         # The text of the values: the same entity is in the same partition whatever types two sources have.
-        remainder = sql.SQL("(hashtextextended(ROW({})::text, 0) & {}) % {} = {}")
-        numbers = map(sql.Literal, (2**63 - 1, partition.count, partition.number))
-        conditions.append(remainder.format(_comma(columns), *numbers))
+        key = columns[0] if len(columns) == 1 else sql.SQL("ROW({})").format(_comma(columns))
+        remainder = sql.SQL("(hashtext({}::text) & {}) % {} = {}")
+        conditions.append(remainder.format(key, *map(sql.Literal, (2**31 - 1, partition.count, partition.number))))
     return conditions
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from jobs import postgres
 from jobs.arrow_query import ArrowDatabase, ArrowSession, arrow_database
 from jobs.online.correction import Correction
-from jobs.online.current_rows import Partition, current_entities_query
+from jobs.online.current_rows import ALL, Partition, current_entities_query
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
 from jobs.online.load import Load
@@ -20,13 +20,14 @@ from jobs.online.store import connect
 from jobs.online.wire import opened_wires
 from jobs.settings import RedisSettings
 
-# Of both Postgres says that they cost more than they do: so it sorts with several workers, if it has them.
-OPTIONS = "-c parallel_setup_cost=100 -c parallel_tuple_cost=0.01"
+SLICES = 2
+"""In so many parts Postgres reads all entities: it sorts before it hands out a row, and Redis waits for the first one.
+Each part scans the tables once, as each partition does."""
 
 
 def offline_store() -> AbstractContextManager[ArrowDatabase]:
     """What tasks read. Raises UsageError when a setting is missing, JobError when Postgres cannot be reached."""
-    return arrow_database(postgres.conninfo("materialize reader", OPTIONS))
+    return arrow_database(postgres.conninfo("materialize reader"))
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class PartitionTask:
 
     def _read(self, session: ArrowSession, sources: list[SourceSum]) -> Generator[pa.RecordBatch, None, None]:
         views = self.group.views
-        yield from session.batches(current_entities_query(views, self.as_of, self.partition))
+        for part in self._slices():
+            yield from session.batches(current_entities_query(views, self.as_of, part))
         # Not before: until Redis has the rows it waits for Postgres, and then Postgres has nothing else to do.
         sources += source_sums(session, views, self.as_of, self.partition)
+
+    def _slices(self) -> list[Partition]:
+        return self.partition.split(SLICES) if self.partition == ALL and self.group.join_keys else [self.partition]
