@@ -23,12 +23,24 @@ class LocalEngine:
         self._settings, self._database, self._lock, self._partitions = settings, database, lock, partitions or 1
 
     def fill(
-        self, group: EntityGroup, as_of: datetime, snapshot_id: str, progress: Progress, *, compare: bool
+        self,
+        group: EntityGroup,
+        as_of: datetime,
+        snapshot_id: str,
+        progress: Progress,
+        ready: Callable[[], object],
+        *,
+        compare: bool,
     ) -> Filled:
-        """Fill the group; raises JobError or redis.RedisError."""
+        """Fill the group once it is `ready`; raises JobError or redis.RedisError."""
+
+        def before_write() -> None:
+            ready()
+            self._lock.check()
+
         count = self._partitions if group.join_keys else 1
         filled = Filled.nothing(len(group.views))
         for number in range(count):
             task = PartitionTask(group, as_of, snapshot_id, compare, Partition(number, count))
-            filled += task.run(self._settings, self._database(), self._lock.check, progress.advance)
+            filled += task.run(self._settings, self._database(), before_write, progress.advance)
         return filled

@@ -13,6 +13,7 @@ import psycopg
 
 from jobs import postgres
 from jobs.arrow_query import ArrowDatabase
+from jobs.background import ahead_of
 from jobs.definitions import SnapshotView
 from jobs.errors import DataError
 from jobs.instants import isoformat
@@ -20,11 +21,13 @@ from jobs.lock import WriterLock
 from jobs.online.current_rows import entities_query, has_current_row
 from jobs.online.entity_group import EntityGroup, entity_groups
 from jobs.online.filled import Filled
+from jobs.online.hashing import hashes
+from jobs.online.key_scan import entity_keys
 from jobs.online.repeat import former_details, still_shows
 from jobs.online.source_digest import SourceSum, source_sums
 from jobs.online.status import ViewStatus
 from jobs.online.store import Client
-from jobs.online.sweep import sweep
+from jobs.online.sweep import held, sweep
 from jobs.online.wire import opened_wires
 from jobs.progress import Progress
 from jobs.runner import Run
@@ -59,9 +62,19 @@ class Engine(Protocol):
     """What fills the entities of a group, in this process or in others."""
 
     def fill(
-        self, group: EntityGroup, as_of: datetime, snapshot_id: str, progress: Progress, *, compare: bool
+        self,
+        group: EntityGroup,
+        as_of: datetime,
+        snapshot_id: str,
+        progress: Progress,
+        ready: Callable[[], object],
+        *,
+        compare: bool,
     ) -> Filled:
-        """Fill all partitions of the group; what one of them raises is raised. Nothing is written once that is so."""
+        """Fill all partitions of the group; what one of them raises is raised. Nothing is written once that is so.
+
+        `ready` is called, as often as need be, before anything is written.
+        """
 
 
 class Materializer:
@@ -158,10 +171,15 @@ class Materializer:
     ) -> None:
         started = time.monotonic()
         expected = sum(self._expected_rows(view, as_of, status.get(view.name)) for view in group.views)
-        with self._run.progress(expected, "rows", group.name) as progress:
-            filled = self._engine.fill(group, as_of, self._snapshot_id, progress, compare=compare)
+        scan = (hashes(keys) for keys in entity_keys(self._client, group.project, group.prefix))
+        with (
+            ahead_of(scan, ahead=0) as scanned,  # while Postgres sorts
+            self._run.progress(expected, "rows", group.name) as progress,
+        ):
+            before = held(self._client, scanned)
+            filled = self._engine.fill(group, as_of, self._snapshot_id, progress, before, compare=compare)
         sweeping = time.monotonic()
-        swept = sweep(self._client, group, np.frombuffer(filled.keys, np.uint64), self._lock.check)
+        swept = sweep(self._client, group, np.frombuffer(filled.keys, np.uint64), before(), self._lock.check)
         ended = time.monotonic()
         self._run.log(
             "verified",

@@ -6,7 +6,7 @@ The workers reach both stores by their own environment, as a job's own process d
 import logging
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -41,13 +41,24 @@ class RayEngine:
         self._lock, self._partitions = lock, partitions or PARTITIONS_PER_CPU * max(1, cpus)
 
     def fill(
-        self, group: EntityGroup, as_of: datetime, snapshot_id: str, progress: Progress, *, compare: bool
+        self,
+        group: EntityGroup,
+        as_of: datetime,
+        snapshot_id: str,
+        progress: Progress,
+        ready: Callable[[], object],
+        *,
+        compare: bool,
     ) -> Filled:
-        """Fill the group. Raises what a partition raised, and JobError when one was lost more than RETRIES times."""
+        """Fill the group once it is `ready`.
+
+        Raises what a partition raised, and JobError when one was lost more than RETRIES times.
+        """
         count = self._partitions if group.join_keys else 1
         submit = ray.remote(max_retries=RETRIES, num_cpus=1)(_run).remote
         pending: dict[Any, int] = {}
         filled = Filled.nothing(len(group.views))
+        ready()
         try:
             for number in range(count):
                 task = PartitionTask(group, as_of, snapshot_id, compare, Partition(number, count))

@@ -1,12 +1,15 @@
 """What the online store holds of a group's entities besides those that it should hold: found by a scan, and removed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache
+from typing import cast
 
 import numpy as np
 
 from jobs.errors import VerificationError
 from jobs.online.columns import booleans
+from jobs.online.encoded_column import Flags
 from jobs.online.entity_group import EntityGroup
 from jobs.online.hashing import Hashes, hashes
 from jobs.online.key_scan import entity_keys
@@ -21,20 +24,40 @@ class Swept:
     keys: int
 
 
-def sweep(client: Client, group: EntityGroup, current: Hashes, before_write: Callable[[], None]) -> Swept:
+@dataclass(frozen=True)
+class Held:
+    """What the online store held before it was written to."""
+
+    keys: Hashes
+    """The hashes of the group's keys, sorted, each once."""
+    size: int
+    """How many keys there were, of whatever kind."""
+
+
+def held(client: Client, scanned: Iterable[Hashes]) -> Callable[[], Held]:
+    """What is held now, once all is `scanned`; nothing may be written before."""
+    size = cast(int, client.dbsize())
+    return cache(lambda: Held(np.unique(np.concatenate([np.zeros(0, np.uint64), *scanned])), size))
+
+
+def sweep(client: Client, group: EntityGroup, current: Hashes, before: Held, write: Callable[[], None]) -> Swept:
     """Remove the group's views from every entity whose key's hash is not one of `current`, and prove that it is so.
 
-    `current` is sorted in its place. Raises VerificationError when an entity that should be there is not.
+    Where nothing is to be removed, and as many keys have come as entities that were not held `before`, there is no need
+    to look at all keys again. `current` is sorted in its place; `write` is called before anything is written. Raises
+    VerificationError when an entity that should be there is not.
     """
     current.sort()
     is_first = np.append(True, current[1:] != current[:-1])[: len(current)]
     known = current if is_first.all() else current[is_first]
+    if _are_in(before.keys, known).all() and client.dbsize() == before.size + len(known) - len(before.keys):
+        return Swept([0] * len(group.views), len(known))
     removed = [0] * len(group.views)
-    strangers, keys = _pass(client, group, known, before_write, removed)
+    strangers, keys = _pass(client, group, known, write, removed)
     if strangers:
         # A key that lost its last field is gone, one that holds other views stays: counted, not reckoned.
         found: list[int] = [0] * len(group.views)
-        _, keys = _pass(client, group, known, before_write, found)
+        _, keys = _pass(client, group, known, write, found)
         if any(found):
             raise VerificationError(
                 "the online store holds entities again that were removed; something else writes there. Run it again"
@@ -42,28 +65,21 @@ def sweep(client: Client, group: EntityGroup, current: Hashes, before_write: Cal
     return Swept(removed, keys)
 
 
-def count_keys(client: Client, group: EntityGroup) -> int:
-    """How many keys with the group's prefix there are."""
-    return sum(len(keys) for keys in entity_keys(client, group.project, group.prefix))
-
-
 def _pass(
-    client: Client, group: EntityGroup, known: Hashes, before_write: Callable[[], None], removed: list[int]
+    client: Client, group: EntityGroup, known: Hashes, write: Callable[[], None], removed: list[int]
 ) -> tuple[int, int]:
     """One scan: adds to `removed`, and returns the strangers and all keys that it met."""
     is_there = np.zeros(len(known), bool)
     met = strangers = 0
     for keys in entity_keys(client, group.project, group.prefix):
         found = hashes(keys)
-        places = np.searchsorted(known, found)
-        places[places == len(known)] = 0
-        is_known = known[places] == found
-        is_there[places[is_known]] = True
+        is_known = _are_in(found, known)
+        is_there[np.searchsorted(known, found[is_known])] = True
         others = keys.filter(booleans(~is_known)).to_pylist()
         met += len(keys)
         strangers += len(others)
         if others:
-            before_write()
+            write()
             for number, fields in enumerate(group.fields_of):
                 removed[number] += remove_fields(client, others, fields)
     if not is_there.all():
@@ -73,3 +89,10 @@ def _pass(
             "or something else removes it. Run it again"
         )
     return strangers, met
+
+
+def _are_in(some: Hashes, known: Hashes) -> Flags:
+    """Which of some are in `known`, which is sorted."""
+    places = np.searchsorted(known, some)
+    found: Flags = np.append(known, np.uint64(0))[places] == some
+    return found & (places < len(known))

@@ -21,7 +21,7 @@ READS = "+hmget +hgetall +ping"
 REDIS_USERS = {
     "gateway": f"%R~* {READS}",
     "featureServer": f"%R~* {READS}",
-    "jobs": f"~* {READS} +hget +hset +hdel +scan",
+    "jobs": f"~* {READS} +hget +hvals +hset +hdel +scan +dbsize",
 }
 """What each may do, as README says that it needs."""
 AWKWARD = """ '"\\$ {%}: #=/@?&"""

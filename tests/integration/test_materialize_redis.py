@@ -66,7 +66,8 @@ def test_a_user_who_may_only_scan_and_write_hashes_is_enough_in_any_database(
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rights = ["-@all", "+ping", "+select", "+scan", "+hget", "+hmget", "+hgetall", "+hset", "+hdel"]
+    commands = ("ping", "select", "scan", "dbsize", "hget", "hmget", "hgetall", "hvals", "hset", "hdel")
+    rights = ["-@all", *(f"+{command}" for command in commands)]
     redis_client.execute_command("ACL", "SETUSER", "jobs", "on", ">0123", "~*", *rights)
     address = f"{redis_server.host}:{redis_server.port},username=jobs,password=0123,db=3"
     monkeypatch.setenv(CONNECTION, address)
