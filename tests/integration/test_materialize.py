@@ -334,6 +334,20 @@ def test_a_source_may_be_a_query_with_percent_signs(platform: OfflineStore, redi
         assert sorted(rows) == [("a1",), ("a2",)]
 
 
+def test_a_load_reads_each_entity_back_once_also_one_without_a_row_of_some_view(
+    platform: OfflineStore, redis_client: BytesRedis
+) -> None:
+    users = [f"customer-{number}" for number in range(100)]
+    platform.many(users, JANUARY)
+    table, plausible = next(iter(TABLES.items()))
+    platform.row(table, "of one view", JANUARY, None, **plausible)
+    before = {name: commands(redis_client, name) for name in ("hvals", "hgetall", "hmget")}
+    assert run() == 0
+    assert commands(redis_client, "hvals") - before["hvals"] == len(users) + 1
+    for name in ("hgetall", "hmget"):
+        assert commands(redis_client, name) - before[name] < len(users) / 2, name
+
+
 def test_fields_of_others_in_the_same_hashes_stay_and_hide_nothing(
     platform: OfflineStore, redis_client: BytesRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

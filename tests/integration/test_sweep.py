@@ -82,6 +82,15 @@ def test_an_entity_that_was_lost_meanwhile_is_missed(redis_client: BytesRedis) -
         swept(redis_client, was, "a", "b")
 
 
+def test_an_entity_that_was_lost_does_not_hide_one_that_is_to_be_removed(redis_client: BytesRedis) -> None:
+    write(redis_client, "a", "gone")
+    was = before(redis_client)
+    write(redis_client, "b")
+    redis_client.delete(key_of("a"))
+    with pytest.raises(VerificationError, match="holds 1 of 2 entities"):
+        swept(redis_client, was, "a", "b")
+
+
 def test_keys_that_others_write_or_remove_meanwhile_change_nothing(redis_client: BytesRedis) -> None:
     redis_client.set("others' first", "1")
     was = before(redis_client)

@@ -30,6 +30,11 @@ def test_zeros_at_the_end_count(value: bytes, zeros: int) -> None:
     assert _hash(value) != _hash(value + bytes(zeros))
 
 
+def test_values_that_differ_in_the_last_bytes_of_two_words_have_other_hashes() -> None:
+    values = [bytes(7) + bytes([one]) + bytes(7) + bytes([other]) for one in range(256) for other in range(256)]
+    assert len(set(hashes(pa.array(values, pa.binary())).tolist())) == len(values)
+
+
 @given(st.lists(st.binary(min_size=1, max_size=9), min_size=2, max_size=8, unique=True))
 def test_sums_of_mixed_rows_change_when_two_rows_swap_their_values(values: list[bytes]) -> None:
     keys = hashes(pa.array([b"a%d" % number for number in range(len(values))], pa.binary()))
