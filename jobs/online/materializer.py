@@ -176,10 +176,11 @@ class Materializer:
             ahead_of(scan, ahead=0) as scanned,  # while Postgres sorts
             self._run.progress(expected, "rows", group.name) as progress,
         ):
-            before = held(self._client, scanned)
-            filled = self._engine.fill(group, as_of, self._snapshot_id, progress, before, compare=compare)
+            ready = held(self._client, scanned)
+            filled = self._engine.fill(group, as_of, self._snapshot_id, progress, ready, compare=compare)
+            before = ready()  # also where nothing was to be written
         sweeping = time.monotonic()
-        swept = sweep(self._client, group, np.frombuffer(filled.keys, np.uint64), before(), self._lock.check)
+        swept = sweep(self._client, group, np.frombuffer(filled.keys, np.uint64), before, self._lock.check)
         ended = time.monotonic()
         self._run.log(
             "verified",
