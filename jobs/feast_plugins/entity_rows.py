@@ -1,13 +1,15 @@
-"""Entity rows as they are given, made ready for the join: a pandas frame, an Arrow table, SQL, a stream of tables."""
+"""Entity rows as they are given, made ready for the join: a frame, a table, a Parquet file, SQL, a stream of tables."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Protocol
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from feast.errors import FeastEntityDFMissingColumnsError, InvalidEntityType
 from feast.infra.offline_stores.offline_utils import infer_event_timestamp_from_entity_df
 from feast.infra.utils.postgres.postgres_config import PostgreSQLConfig
@@ -206,11 +208,16 @@ class EntityQuery:
 
 
 def entity_rows(entity_df: object, config: PostgreSQLConfig) -> Entities:
-    """Raises InvalidEntityType when it is none of these, and Feast's error when no instant is found."""
+    """Raises InvalidEntityType when it is none of these, and Feast's error when no instant is found.
+
+    OSError for a file that is not there, ValueError for one that is not Parquet.
+    """
     if isinstance(entity_df, pd.DataFrame):
         return EntityTable(_table_of(entity_df))
     if isinstance(entity_df, pa.Table):
         return EntityTable(entity_df)
+    if isinstance(entity_df, Path):
+        return EntityTable(_table_in(entity_df))
     if isinstance(entity_df, str):
         return EntityQuery(entity_df, config)
     if isinstance(entity_df, EntityStream):
@@ -233,6 +240,13 @@ def _table_of(frame: pd.DataFrame) -> pa.Table:
     if not pd.api.types.is_datetime64_any_dtype(frame[instant]):
         frame = frame.assign(**{instant: pd.to_datetime(frame[instant], utc=True)})
     return pa.Table.from_pandas(frame, preserve_index=False)
+
+
+def _table_in(file: Path) -> pa.Table:
+    try:
+        return pq.read_table(file)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"entity rows in {file} cannot be read as Parquet: {error}") from error
 
 
 def _in_parts(batches: Iterable[pa.RecordBatch], key: Sequence[int], rows: int) -> Iterator[pa.Table]:

@@ -13,6 +13,7 @@ PGSSLROOTCERT). A source names the column that marks its tombstones by the tag `
 
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import pandas as pd
@@ -71,7 +72,7 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
         config: RepoConfig,
         feature_views: list[FeatureView],
         feature_refs: list[str],
-        entity_df: pd.DataFrame | pa.Table | str | EntityStream | None,
+        entity_df: pd.DataFrame | pa.Table | Path | str | EntityStream | None,
         registry: BaseRegistry,
         project: str,
         full_feature_names: bool = False,
@@ -80,7 +81,7 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
     ) -> RetrievalJob:
         """One row per entity row, in their order. `filter_by_created_timestamp` stands for a grace of nothing.
 
-        Entity rows are a pandas frame, an Arrow table, SQL or, for `parts`, an EntityStream.
+        Entity rows are a pandas frame, an Arrow table, a Parquet file's Path, SQL or, for `parts`, an EntityStream.
         """
         if entity_df is None:
             return PostgreSQLOfflineStore.get_historical_features(

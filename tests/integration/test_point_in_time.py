@@ -326,6 +326,27 @@ def test_an_empty_frame_gives_an_empty_answer_of_the_same_columns(prices: Prices
     assert result.column_names == ["shop", "item", "event_timestamp", "price"]
 
 
+def test_a_parquet_file_of_entity_rows_gives_what_its_rows_give(
+    prices: Prices, ours: FeatureStore, tmp_path: Path
+) -> None:
+    prices.fill([Row(A, day(0), day(0), 1)])
+    entity_df = frame([Asked(A, day(2)), Asked(("z", "z"), day(1))])
+    file = tmp_path / "entities.parquet"
+    entity_df.to_parquet(file)
+    given: Any = file
+    found = ours.get_historical_features(given, PRICE).to_arrow()
+    assert found.equals(ours.get_historical_features(entity_df, PRICE).to_arrow())
+
+
+def test_a_file_that_holds_no_entity_rows_is_named(ours: FeatureStore, tmp_path: Path) -> None:
+    file: Any = tmp_path / "entities.parquet"
+    with pytest.raises(FileNotFoundError, match=r"entities\.parquet"):
+        ours.get_historical_features(file, PRICE)
+    file.write_text("user_id,event_timestamp\n")
+    with pytest.raises(ValueError, match=r"entities\.parquet cannot be read as Parquet"):
+        ours.get_historical_features(file, PRICE)
+
+
 def test_a_query_and_a_frame_of_the_same_rows_give_the_same_answer(prices: Prices, ours: FeatureStore) -> None:
     prices.fill([Row(A, day(0), day(0), 1), Row(("b", "1"), day(1), day(1), 2)])
     asked = [Asked(("b", "1"), day(2)), Asked(A, day(1)), Asked(A, day(1))]
