@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import pyarrow as pa
 
@@ -41,17 +42,23 @@ class ArrowSnapshot:
 
     @contextmanager
     def tables(self, queries: Sequence[str]) -> Iterator[Iterator[pa.Table]]:
-        """All rows of each query in turn, while the next one is read. Raises as `stream` does."""
+        """All rows of each query in turn, while the next ones are read. Raises as `stream` does."""
         readers: deque[Iterator[pa.RecordBatch]] = deque()
+        waiting = iter(queries)
+
+        def read_another() -> None:
+            for query in islice(waiting, 1):
+                readers.append(reading.enter_context(self._reading(query, 0)))
 
         def read() -> Iterator[pa.Table]:
-            for number in range(len(queries)):
-                while len(readers) < READ_AT_ONCE and (ahead := number + len(readers)) < len(queries):
-                    readers.append(reading.enter_context(self._reading(queries[ahead], 0)))
-                yield pa.Table.from_batches(list(readers[0]))
-                readers.popleft()
+            while readers:
+                table = pa.Table.from_batches(list(readers.popleft()))
+                read_another()
+                yield table
 
         with ExitStack() as reading:
+            for _ in range(READ_AT_ONCE):
+                read_another()
             yield read()
 
     @contextmanager

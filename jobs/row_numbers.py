@@ -22,14 +22,13 @@ class RowNumbers:
         self.numbers: Numbers = np.zeros(rows, np.int64)
         """The number of each row; NOT_FOUND of one that equals nothing."""
         for column in map(_plain, columns):
-            self._values.append(pc.unique(column))
-            places = self._places(column, self._values[-1])
+            places, values = _encoded(column, "encode" if nulls_equal else "mask")
+            self._values.append(values)
             if len(self._values) == 1:
                 self.numbers = places
                 continue
-            pairs = _paired(self.numbers, places, len(self._values[-1]))
-            self._pairs.append(pc.unique(pairs))
-            self.numbers = _numbers(pc.index_in(pairs, value_set=self._pairs[-1], skip_nulls=True))
+            self.numbers, pairs = _encoded(pa.chunked_array([_paired(self.numbers, places, len(values))]), "mask")
+            self._pairs.append(pairs)
 
     def find(self, columns: Sequence[pa.ChunkedArray], rows: int) -> Numbers:
         """The number of each of other `rows`, which have columns of the same types; NOT_FOUND where none is equal."""
@@ -47,13 +46,22 @@ class RowNumbers:
         return _numbers(pc.index_in(column, value_set=values, skip_nulls=not self._nulls_equal))
 
 
+def _encoded(column: pa.ChunkedArray, nulls: str) -> tuple[Numbers, pa.Array]:
+    """The number of each row, and the values that are numbered."""
+    encoded = pc.dictionary_encode(column, null_encoding=nulls)
+    if not encoded.num_chunks:
+        return np.zeros(0, np.int64), pc.unique(column)
+    numbers = [_numbers(chunk.indices) for chunk in encoded.chunks]
+    return np.concatenate(numbers), encoded.chunk(0).dictionary
+
+
 def _paired(numbers: Numbers, places: Numbers, count: int) -> pa.Array:
     """Two numbers as one; NULL where either is none."""
     return pa.array(numbers * count + places, mask=(numbers == NOT_FOUND) | (places == NOT_FOUND))
 
 
-def _numbers(found: pa.ChunkedArray) -> Numbers:
-    numbers: Numbers = pc.fill_null(found, NOT_FOUND).to_numpy().astype(np.int64)
+def _numbers(found: pa.Array | pa.ChunkedArray) -> Numbers:
+    numbers: Numbers = np.asarray(pc.fill_null(found, NOT_FOUND)).astype(np.int64)
     return numbers
 
 

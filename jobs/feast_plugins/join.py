@@ -49,6 +49,8 @@ class PointInTimeJoin:
             return self._in_postgres(given)
         asked = _Asked(table, self._entities)
         with self._snapshot.tables([view.query(window) for view in self._views]) as tables:
+            for view in self._views:
+                asked.numbers(view)  # while the first rows are read
             found = [self._features(view, asked, rows, window) for view, rows in zip(self._views, tables, strict=True)]
         return self._joined(table, [column for columns in found for column in columns])
 
