@@ -28,6 +28,9 @@ _KEY_DECODERS: dict[str, Callable[[bytes], Any]] = {
     "UNIX_TIMESTAMP": lambda value: int.from_bytes(value, "little", signed=True),
 }
 KEY_TYPES = frozenset(_KEY_ENCODERS)
+_SCALARS = ("BYTES", "STRING", "INT32", "INT64", "DOUBLE", "FLOAT", "BOOL", "UNIX_TIMESTAMP")
+VALUE_TYPES = frozenset({*_SCALARS, *(f"{name}_LIST" for name in _SCALARS)})
+"""Those of feast.types.ValueType that can be served."""
 
 ENTITYLESS_JOIN_KEY, ENTITYLESS_VALUE = "__dummy_id", ""
 
@@ -94,60 +97,6 @@ def _unix_seconds(value: Any) -> int:
     return math.floor(value.timestamp()) if isinstance(value, datetime) else int(value)
 
 
-def _tag(field: int, wire_type: int) -> bytes:
-    return varint(field << 3 | wire_type)
-
-
 def delimited(field: int, content: bytes) -> bytes:
     """A protobuf field that is bytes, a text or a message."""
-    return _tag(field, 2) + varint(len(content)) + content
-
-
-# feast.types.Value: one field per type; scalars 1 to 8, the lists ten further on.
-_FIXED: dict[str, tuple[int, int, Callable[[Any], bytes]]] = {
-    "INT32": (3, 0, lambda value: varint(int(value))),
-    "INT64": (4, 0, lambda value: varint(int(value))),
-    "DOUBLE": (5, 1, lambda value: struct.pack("<d", value)),
-    "FLOAT": (6, 5, lambda value: struct.pack("<f", value)),
-    "BOOL": (7, 0, lambda value: b"\x01" if value else b"\x00"),
-    "UNIX_TIMESTAMP": (8, 0, lambda value: varint(_unix_seconds(value))),
-}
-_DELIMITED: dict[str, tuple[int, Callable[[Any], bytes]]] = {
-    "BYTES": (1, bytes),
-    "STRING": (2, lambda value: str(value).encode()),
-}
-_LIST_FIELDS = 10
-
-
-def value_encoder(value_type: str) -> Callable[[Any], bytes]:
-    """How a value of Feast's ValueType of that name is written; None (NULL) becomes no bytes at all.
-
-    Raises KeyError for a type that is not one of VALUE_TYPES.
-    """
-    encode = _list_encoder(value_type.removesuffix("_LIST")) if value_type.endswith("_LIST") else _scalar(value_type)
-    return lambda value: b"" if value is None else encode(value)
-
-
-def _scalar(value_type: str) -> Callable[[Any], bytes]:
-    if value_type in _DELIMITED:
-        field, content = _DELIMITED[value_type]
-        return lambda value: delimited(field, content(value))
-    number, wire_type, fixed = _FIXED[value_type]
-    tag = _tag(number, wire_type)
-    return lambda value: tag + fixed(value)
-
-
-def _list_encoder(item_type: str) -> Callable[[Any], bytes]:
-    if item_type in _DELIMITED:
-        field, content = _DELIMITED[item_type]
-        return lambda items: delimited(field + _LIST_FIELDS, b"".join(delimited(1, content(item)) for item in items))
-    number, _, fixed = _FIXED[item_type]
-
-    def encode(items: Sequence[Any]) -> bytes:
-        packed = b"".join(fixed(item) for item in items)
-        return delimited(number + _LIST_FIELDS, delimited(1, packed) if packed else b"")
-
-    return encode
-
-
-VALUE_TYPES = frozenset({*_FIXED, *_DELIMITED, *(f"{name}_LIST" for name in (*_FIXED, *_DELIMITED))})
+    return varint(field << 3 | 2) + varint(len(content)) + content

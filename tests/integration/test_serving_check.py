@@ -23,11 +23,11 @@ from jobs.online.encoding import (
     entity_key_value,
     feature_field,
     timestamp_field,
-    value_encoder,
 )
 from jobs.process import free_port
 from tests.bytes_redis import BytesRedis
 from tests.conftest import PROJECT, REPOSITORY
+from tests.feast_values import message
 from tests.gateway_support import gateway_process
 from tests.integration.job_process import Ended, run, started
 from tests.offline import FEBRUARY, JANUARY
@@ -249,7 +249,7 @@ def assert_differs(check: Check, platform: LocalPlatform, *sentences: str) -> No
 def test_another_value_is_named_with_its_feature_its_entity_and_both_values(
     check: Check, platform: LocalPlatform, online: BytesRedis
 ) -> None:
-    online.hset(entity(CUSTOMER), feature_field(VIEW, FEATURE), value_encoder("INT64")(777))
+    online.hset(entity(CUSTOMER), feature_field(VIEW, FEATURE), message("INT64", 777))
     sentence = f"{FEATURE} of {CUSTOMER}: Postgres says 1, the gateway 777 (PRESENT)"
     assert_differs(check, platform, f"failed (exit 1): 1 difference at {platform.gateway_url}: {sentence}")
 

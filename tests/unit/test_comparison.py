@@ -13,9 +13,9 @@ from api.reader import NULL_VALUE, PRESENT
 from jobs.definitions import Feature, JoinKey, Service, ServiceFeature, SnapshotView
 from jobs.instants import utc_now
 from jobs.online.comparison import Comparison, ViewRows, counted, extremes
-from jobs.online.encoding import value_encoder
 from jobs.online.gateway_client import Served
 from jobs.online.served_value import as_served
+from tests.feast_values import message
 
 JANUARY = datetime(2024, 1, 31, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -152,5 +152,5 @@ VALUES = st.one_of(
 @given(VALUES)
 def test_a_value_is_expected_just_as_the_gateway_reads_it_back(case: tuple[str, Any]) -> None:
     kind, stored = case
-    served = answers.plain(value.decode(value_encoder(kind)(stored)))
+    served = answers.plain(value.decode(message(kind, stored)))
     assert json.dumps(as_served(kind, stored)) == json.dumps(served)

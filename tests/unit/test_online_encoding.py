@@ -1,15 +1,12 @@
-"""Keys, fields and values are Feast's own bytes: golden ones from its documents, and any others against its encoder."""
+"""Keys, fields and timestamps are Feast's own bytes: golden ones from its documents, any others against its encoder."""
 
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.type_map import python_values_to_proto_values
-from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -17,14 +14,12 @@ from hypothesis import strategies as st
 from jobs.online.columns import binaries
 from jobs.online.encoding import (
     ENTITYLESS_JOIN_KEY,
-    VALUE_TYPES,
     encode_timestamp,
     entity_key_prefix,
     entity_key_value,
     entity_key_values,
     feature_field,
     timestamp_field,
-    value_encoder,
 )
 from jobs.online.key_scan import are_of_project
 
@@ -32,17 +27,6 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=2000)
 INSTANTS = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC))  # noqa: DTZ001
-SCALARS: dict[str, st.SearchStrategy[Any]] = {
-    "INT32": INT32,
-    "INT64": INT64,
-    "DOUBLE": st.floats(allow_nan=False),
-    "FLOAT": st.floats(width=32, allow_nan=False),
-    "BOOL": st.booleans(),
-    "STRING": TEXT,
-    # Empty bytes apart: Feast writes them as NULL, we as what they are (see below).
-    "BYTES": st.binary(min_size=1, max_size=2000),
-    "UNIX_TIMESTAMP": INSTANTS.map(lambda instant: instant.replace(microsecond=0)),
-}
 KEYS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "STRING": ("string_val", TEXT),
     "BYTES": ("bytes_val", st.binary(max_size=2000)),
@@ -65,20 +49,6 @@ def test_the_key_of_the_documented_example() -> None:
 def test_the_field_of_the_documented_example() -> None:
     assert feature_field("user_stats", "a").hex() == "1cf505c4"
     assert timestamp_field("user_stats") == b"_ts:user_stats"
-
-
-@pytest.mark.parametrize(
-    ("value_type", "value", "golden"),
-    [
-        ("INT64", 7, "2007"),
-        ("DOUBLE", 1.5, "29000000000000f83f"),
-        ("STRING", "x", "120178"),
-        ("BOOL", False, "3800"),
-        ("INT64", None, ""),
-    ],
-)
-def test_the_values_of_the_documented_examples(value_type: str, value: object, golden: str) -> None:
-    assert value_encoder(value_type)(value).hex() == golden
 
 
 @given(
@@ -123,41 +93,6 @@ def test_bytes_that_are_no_entity_key_are_of_no_project(key: bytes) -> None:
 @given(st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=60))
 def test_any_field_is_feasts(view: str, feature: str) -> None:
     assert feature_field(view, feature) == _mmh3(f"{view}:{feature}")
-
-
-def feasts(value_type: str, value: Any) -> bytes:
-    return python_values_to_proto_values([value], ValueType[value_type])[0].SerializeToString()  # type: ignore[no-any-return]
-
-
-@given(st.sampled_from(sorted(SCALARS)).flatmap(lambda kind: st.tuples(st.just(kind), SCALARS[kind] | st.none())))
-@example(("STRING", ""))
-@example(("INT64", 0))
-@example(("DOUBLE", 0.0))
-@example(("DOUBLE", 29.85))
-def test_any_value_is_feasts(typed: tuple[str, Any]) -> None:
-    value_type, value = typed
-    assert value_encoder(value_type)(value) == feasts(value_type, value)
-
-
-@given(
-    st.sampled_from(sorted(SCALARS)).flatmap(
-        lambda kind: st.tuples(st.just(kind), st.lists(SCALARS[kind], min_size=1, max_size=20))
-    )
-)
-def test_any_list_is_feasts(typed: tuple[str, list[Any]]) -> None:
-    value_type, values = typed
-    assert value_encoder(f"{value_type}_LIST")(values) == feasts(f"{value_type}_LIST", values)
-
-
-def test_empty_bytes_and_empty_lists_are_not_null_when_feast_reads_them() -> None:
-    assert Value.FromString(value_encoder("BYTES")(b"")) == Value(bytes_val=b"")
-    empty = Value.FromString(value_encoder("INT64_LIST")([]))
-    assert empty.WhichOneof("val") == "int64_list_val"
-    assert list(empty.int64_list_val.val) == []
-
-
-def test_every_type_that_is_offered_is_tested() -> None:
-    assert {*SCALARS, *(f"{kind}_LIST" for kind in SCALARS)} == VALUE_TYPES
 
 
 @given(INSTANTS)
