@@ -1,5 +1,6 @@
 """What the online store holds of a group's entities besides those that it should hold: found by a scan, and removed."""
 
+from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -37,7 +38,15 @@ class Held:
 def held(client: Client, scanned: Iterable[Hashes]) -> Callable[[], Held]:
     """What is held now, once all is `scanned`; nothing may be written before."""
     size = cast(int, client.dbsize())
-    return cache(lambda: Held(np.unique(np.concatenate([np.zeros(0, np.uint64), *scanned])), size))
+
+    @cache
+    def wait() -> Held:
+        keys = array("Q")
+        for some in scanned:
+            keys.frombytes(some.tobytes())
+        return Held(_distinct(np.frombuffer(keys, np.uint64)), size)
+
+    return wait
 
 
 def sweep(client: Client, group: EntityGroup, current: Hashes, before: Held, write: Callable[[], None]) -> Swept:
@@ -47,9 +56,7 @@ def sweep(client: Client, group: EntityGroup, current: Hashes, before: Held, wri
     to look at all keys again. `current` is sorted in its place; `write` is called before anything is written. Raises
     VerificationError when an entity that should be there is not.
     """
-    current.sort()
-    is_first = np.append(True, current[1:] != current[:-1])[: len(current)]
-    known = current if is_first.all() else current[is_first]
+    known = _distinct(current)
     if _are_in(before.keys, known).all() and client.dbsize() == before.size + len(known) - len(before.keys):
         return Swept([0] * len(group.views), len(known))
     removed = [0] * len(group.views)
@@ -91,8 +98,18 @@ def _pass(
     return strangers, met
 
 
+def _distinct(some: Hashes) -> Hashes:
+    """Each once, sorted in their place."""
+    some.sort()
+    is_first = np.append(True, some[1:] != some[:-1])[: len(some)]
+    return some if is_first.all() else some[is_first]
+
+
 def _are_in(some: Hashes, known: Hashes) -> Flags:
     """Which of some are in `known`, which is sorted."""
+    if not len(known):
+        return np.zeros(len(some), np.bool_)
     places = np.searchsorted(known, some)
-    found: Flags = np.append(known, np.uint64(0))[places] == some
-    return found & (places < len(known))
+    places[places == len(known)] = 0
+    found: Flags = known[places] == some
+    return found
