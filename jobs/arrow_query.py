@@ -3,6 +3,7 @@
 The driver's low-level interface: its DBAPI one imports pandas, which takes longer than many a query.
 """
 
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
@@ -66,13 +67,17 @@ class ArrowDatabase:
 
     def __init__(self, database: adbc_driver_manager.AdbcDatabase) -> None:
         self._database = database
+        # The driver counts its open connections without one, loses count, and then will not close the database.
+        self._counting = threading.Lock()
 
     @contextmanager
     def session(self, snapshot_id: str | None = None) -> Iterator[ArrowSession]:
         """A session, which reads the snapshot that another one's pg_export_snapshot() named, if that is given."""
         with ExitStack() as opened:
+            with _told(), self._counting:
+                connection = adbc_driver_manager.AdbcConnection(self._database)
+            opened.callback(self._close, connection)
             with _told():
-                connection = opened.enter_context(adbc_driver_manager.AdbcConnection(self._database))
                 connection.set_autocommit(False)
             session = ArrowSession(connection)
             session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -80,6 +85,10 @@ class ArrowDatabase:
                 session.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot_id)).as_string(None))
             session.execute("SET LOCAL TIME ZONE 'UTC'")
             yield session
+
+    def _close(self, connection: adbc_driver_manager.AdbcConnection) -> None:
+        with self._counting:
+            connection.close()
 
 
 @contextmanager
