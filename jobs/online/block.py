@@ -161,6 +161,11 @@ def bulk(value: bytes) -> bytes:
     return bulk_head(len(value)) + value + END
 
 
+def command(*parts: bytes) -> bytes:
+    """A command for Redis."""
+    return b"*%d\r\n" % len(parts) + b"".join(map(bulk, parts))
+
+
 def bulk_head(length: int) -> bytes:
     """What stands before a value of so many bytes in a RESP bulk string."""
     return b"$%d\r\n" % length

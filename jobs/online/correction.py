@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import hiredis
 import pyarrow as pa
 
-from jobs.online.block import Block, bulk
+from jobs.online.block import Block, command
 from jobs.online.columns import content
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
@@ -48,18 +48,14 @@ class Correction:
                 continue
             if wanted[here][-1] is None:
                 filled.removed[place] += 1
-                yield _command(b"HDEL", key, *fields)
+                yield command(b"HDEL", key, *fields)
             else:
                 filled.written[place] += 1
                 pairs = zip(fields, wanted[here], strict=True)
-                yield _command(b"HSET", key, *(part or b"" for pair in pairs for part in pair))
+                yield command(b"HSET", key, *(part or b"" for pair in pairs for part in pair))
 
 
 def _parsed(held: pa.Array) -> Replies:
     reader = hiredis.Reader()
     reader.feed(bytes(content(held)))
     return [reader.gets() for _ in range(len(held))]
-
-
-def _command(*parts: bytes) -> bytes:
-    return b"*%d\r\n" % len(parts) + b"".join(map(bulk, parts))

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from jobs.online.block import bulk
+from jobs.online.block import command
 from jobs.online.columns import binaries, booleans, content, ends_of, flags, numbers_at
 from jobs.online.encoded_column import Flags
 from jobs.online.store import Client
@@ -56,10 +56,9 @@ def are_of_project(keys: pa.Array, project: str, prefix: bytes = b"") -> Flags:
 
 def _scan(wire: Wire, pattern: bytes) -> Iterator[pa.Array]:
     """What matches, as Redis hands it out; it looks for more while that is used."""
-    tail = b"".join(map(bulk, (b"MATCH", pattern, b"COUNT", b"%d" % COUNT)))
 
     def look(cursor: bytes) -> None:
-        wire.send(memoryview(b"*6\r\n" + bulk(b"SCAN") + bulk(cursor) + tail))
+        wire.send(memoryview(command(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", b"%d" % COUNT)))
 
     look(FIRST)
     found: list[bytes] = []

@@ -23,6 +23,7 @@ from jobs.online.entity_group import EntityGroup, entity_groups
 from jobs.online.filled import Filled
 from jobs.online.hashing import hashes
 from jobs.online.key_scan import entity_keys
+from jobs.online.partition_task import PartitionTask
 from jobs.online.repeat import former_details, still_shows
 from jobs.online.source_digest import SourceSum, source_sums
 from jobs.online.status import ViewStatus
@@ -61,17 +62,8 @@ class Outcome:
 class Engine(Protocol):
     """What fills the entities of a group, in this process or in others."""
 
-    def fill(
-        self,
-        group: EntityGroup,
-        as_of: datetime,
-        snapshot_id: str,
-        progress: Progress,
-        ready: Callable[[], object],
-        *,
-        compare: bool,
-    ) -> Filled:
-        """Fill all partitions of the group; what one of them raises is raised. Nothing is written once that is so.
+    def fill(self, task: PartitionTask, progress: Progress, ready: Callable[[], object]) -> Filled:
+        """Do `task`, in partitions of its own; what one of them raises is raised. Nothing is written once that is so.
 
         `ready` is called, as often as need be, before anything is written.
         """
@@ -177,7 +169,7 @@ class Materializer:
             self._run.progress(expected, "rows", group.name) as progress,
         ):
             ready = held(self._client, scanned)
-            filled = self._engine.fill(group, as_of, self._snapshot_id, progress, ready, compare=compare)
+            filled = self._engine.fill(PartitionTask(group, as_of, self._snapshot_id, compare), progress, ready)
             before = ready()  # also where nothing was to be written
         sweeping = time.monotonic()
         swept = sweep(self._client, group, np.frombuffer(filled.keys, np.uint64), before, self._lock.check)

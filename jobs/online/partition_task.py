@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -40,7 +40,12 @@ class PartitionTask:
     """What pg_export_snapshot() said in a transaction that stays open until the task is done."""
     compare: bool
     """Whether to read first what Redis holds, and to leave alone what is right already."""
-    partition: Partition
+    partition: Partition = ALL
+
+    def split(self, partitions: int) -> "list[PartitionTask]":
+        """The same in so many tasks, which share nothing; in one where there is but one entity."""
+        count = partitions if self.group.join_keys else 1
+        return [replace(self, partition=part) for part in self.partition.split(count)]
 
     def run(
         self,

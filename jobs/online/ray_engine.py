@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 import ray
@@ -18,8 +17,6 @@ from jobs import postgres
 from jobs.ending import Interrupted, first_line
 from jobs.errors import JobError, UsageError
 from jobs.lock import HeldElsewhere, WriterLock
-from jobs.online.current_rows import Partition
-from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
 from jobs.online.partition_task import PartitionTask, offline_store
 from jobs.progress import Progress
@@ -40,37 +37,27 @@ class RayEngine:
         cpus = int(ray.cluster_resources().get("CPU", 0))
         self._lock, self._partitions = lock, partitions or PARTITIONS_PER_CPU * max(1, cpus)
 
-    def fill(
-        self,
-        group: EntityGroup,
-        as_of: datetime,
-        snapshot_id: str,
-        progress: Progress,
-        ready: Callable[[], object],
-        *,
-        compare: bool,
-    ) -> Filled:
-        """Fill the group once it is `ready`.
+    def fill(self, task: PartitionTask, progress: Progress, ready: Callable[[], object]) -> Filled:
+        """Do `task` once all is `ready`.
 
         Raises what a partition raised, and JobError when one was lost more than RETRIES times.
         """
-        count = self._partitions if group.join_keys else 1
+        tasks = task.split(self._partitions)
         submit = ray.remote(max_retries=RETRIES, num_cpus=1)(_run).remote
         pending: dict[Any, int] = {}
-        filled = Filled.nothing(len(group.views))
+        filled = Filled.nothing(len(task.group.views))
         ready()
         try:
-            for number in range(count):
-                task = PartitionTask(group, as_of, snapshot_id, compare, Partition(number, count))
-                pending[submit(task, self._lock.backend_pid)] = number
+            for number, one in enumerate(tasks):
+                pending[submit(one, self._lock.backend_pid)] = number
             while pending:
                 done, _ = ray.wait(list(pending), timeout=1.0)
                 self._lock.check()
-                for one in done:
-                    part = _result(one, pending[one], count)
+                for reference in done:
+                    part = _result(reference, pending[reference], len(tasks))
                     filled += part
                     progress.advance(int(part.rows.sum()))
-                    del pending[one]
+                    del pending[reference]
         finally:
             _cancel(list(pending))
         return filled
