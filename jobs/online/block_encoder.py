@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from jobs.online.block import NO_ROW, Block, bulk, bulk_parts, masked
-from jobs.online.column_encoding import encode_keys, encode_timestamps, encode_values, microseconds
+from jobs.online.column_encoding import encode_keys, encode_timestamps, encode_values, epoch_micros
 from jobs.online.columns import binaries, constant, flags, join
 from jobs.online.encoded_column import EncodedColumn, Flags
 from jobs.online.encoding import ENTITYLESS_VALUE, entity_key_value
@@ -31,7 +31,7 @@ class BlockEncoder:
                 for feature in view.features
             ]
             as_of = next(columns)
-            micros, is_present = microseconds(as_of), flags(as_of.is_valid())
+            micros, is_present = epoch_micros(as_of), flags(as_of.is_valid())
             values.append(encode_timestamps(micros))
             named_values += masked(bulk_parts(values, [bulk(field) for field in fields]), is_present)
             digests.append(_digest(key_hashes, values, is_present))

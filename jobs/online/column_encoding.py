@@ -61,7 +61,7 @@ def encode_timestamps(micros: Micros) -> EncodedColumn:
     return EncodedColumn(encoded.take(pc.index_in(column, distinct)))
 
 
-def microseconds(column: pa.Array) -> Micros:
+def epoch_micros(column: pa.Array) -> Micros:
     """Instants as microseconds since 1970; 0 for a NULL."""
     return numbers(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), "<i8")
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.errors import DataError
-from jobs.online.column_encoding import encode_keys, encode_timestamps, encode_values, microseconds
+from jobs.online.column_encoding import encode_keys, encode_timestamps, encode_values, epoch_micros
 from jobs.online.columns import content
 from jobs.online.encoding import (
     KEY_TYPES,
@@ -92,7 +92,7 @@ def test_every_type_that_is_offered_is_tested() -> None:
 @given(st.lists(INSTANTS, max_size=30))
 def test_a_column_of_instants_has_the_bytes_of_each(instants: list[datetime]) -> None:
     array = pa.array(instants, pa.timestamp("us", tz="UTC"))
-    assert encode_timestamps(microseconds(array)).values().to_pylist() == [
+    assert encode_timestamps(epoch_micros(array)).values().to_pylist() == [
         encode_timestamp(instant) for instant in instants
     ]
 
