@@ -17,10 +17,12 @@ from jobs.local.servers import MissingServerError, find_postgres, find_redis
 from tests.bench import (
     commands,
     contents,
+    engine_costs,
     engine_ratios,
     events,
     feast_repositories,
     joined_rows,
+    processes,
     ratios,
     training_frames,
 )
@@ -67,12 +69,17 @@ class Benchmark:
             self._world.client.flushall()
         environment = {**self._world.platform.environment, "FEAST_USAGE": "False", **side.environment}
         log = self._world.folder / "logs" / f"{side.name}.log"
+        servers = self._world.platform.postgres.pid, self._world.platform.redis.pid
+        used = [processes.cpu_seconds(pid) for pid in servers]
         ended = commands.run(side.command, log=log, environment=environment)
+        postgres, redis = (processes.cpu_seconds(pid) - before for pid, before in zip(servers, used, strict=True))
         said = events.read(ended.output)
         found = self.figures.setdefault(side.name, SideFigures(side.rows))
         found.whole.append(ended.seconds)
         found.started.append(events.seconds_between(said, side.first_event, events.FINISHED))
         found.cpu.append(ended.cpu_seconds)
+        found.postgres_cpu.append(postgres)
+        found.redis_cpu.append(redis)
         found.peaks.append(ended.peak_bytes)
         share = verification_share(said) if side.name == JOB else None
         found.verification += [] if share is None else [share]
@@ -141,11 +148,13 @@ def _measure_sizes(folder: Path, compared: dict[str, SideFigures]) -> list[Ratio
             benchmark.repeat(sides.job(), rounds=1)
             if customers == SIZES[-1]:
                 feast_repositories.create_login(world)
-                benchmark.repeat([*sides.floors(), sides.tuned()], rounds=1)
+                benchmark.repeat([*sides.partitioned(), *sides.floors(), sides.tuned()], rounds=1)
+                costs = engine_costs.of_size(compared, benchmark.figures, sides.rows_in_reach())
         by_size[sides.rows] = benchmark.figures
     print()
     for _, figures in sorted(by_size.items()):
         print_table(figures)
+    print(f"\n{costs.told()}")
     return list(engine_ratios.of_size(compared, by_size[max(by_size)]))
 
 

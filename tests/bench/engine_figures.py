@@ -19,6 +19,10 @@ class SideFigures:
     """Without interpreter start, imports and the opening of the store."""
     cpu: list[float] = field(default_factory=list)
     """Of the command, without the servers' share: told, because on a busy machine the others are worth little."""
+    postgres_cpu: list[float] = field(default_factory=list)
+    """Of all processes of Postgres meanwhile."""
+    redis_cpu: list[float] = field(default_factory=list)
+    """Of Redis meanwhile."""
     peaks: list[int] = field(default_factory=list)
     verification: list[float] = field(default_factory=list)
     """Of our job alone: the time of verification against the time of the load."""
@@ -32,6 +36,21 @@ class SideFigures:
     def started_seconds(self) -> float:
         """Median."""
         return statistics.median(self.started)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Median of the command's own."""
+        return statistics.median(self.cpu)
+
+    @property
+    def postgres_seconds(self) -> float:
+        """Median of Postgres' CPU time."""
+        return statistics.median(self.postgres_cpu)
+
+    @property
+    def redis_seconds(self) -> float:
+        """Median of Redis' CPU time."""
+        return statistics.median(self.redis_cpu)
 
     @property
     def rows_per_second(self) -> float:
@@ -58,9 +77,13 @@ def verification_share(events: list[Event]) -> float | None:
 
 def print_table(figures: Figures) -> None:
     """In the order given."""
-    print(f"{'':34} {'rows':>9} {'rows/s':>9} {'started s':>9} {'whole s':>8} {'CPU s':>7} {'peak MB':>8}")
+    print(
+        f"{'':34} {'rows':>9} {'rows/s':>9} {'started s':>9} {'whole s':>8} {'peak MB':>8} "
+        f"{'CPU s':>7} {'Postgres':>9} {'Redis':>6}"
+    )
     for name, found in figures.items():
         print(
             f"{name:34} {found.rows:9,} {found.rows_per_second:9,.0f} {found.started_seconds:9.2f} "
-            f"{found.whole_seconds:8.2f} {statistics.median(found.cpu):7.2f} {found.peak_bytes / MEGABYTE:8.0f}"
+            f"{found.whole_seconds:8.2f} {found.peak_bytes / MEGABYTE:8.0f} {found.cpu_seconds:7.2f} "
+            f"{found.postgres_seconds:9.2f} {found.redis_seconds:6.2f}"
         )

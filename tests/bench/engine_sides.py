@@ -17,6 +17,7 @@ from tests.bench.world import World, month_end
 from tests.conftest import REPOSITORY
 
 STOCK, STOCK_TUNED, JOB = "feast materialize", "feast materialize, tuned", "jobs.materialize"
+FEW_PARTITIONS, MANY_PARTITIONS = 2, 10
 THROUGH_FEAST, REPEAT = "feast materialize, our store", "jobs.materialize, nothing new"
 REDIS_FLOOR, COPY_FLOOR = "Redis fed from a file", "COPY of the joined current rows"
 HISTORY, HISTORY_EMBEDDED = "history, stock, SQL", "history, stock, embed_query"
@@ -30,6 +31,11 @@ TTL = timedelta(days=45)
 """The ttl of the shipped views: how far back a materialization looks."""
 _PYTHON: tuple[str | Path, ...] = (sys.executable, "-m")
 _SHIPPED = REPOSITORY / "feature_repo"
+
+
+def partitioned(count: int) -> str:
+    """The name of our job's side in so many partitions."""
+    return f"{JOB}, {count} partitions"
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,21 @@ class Sides:
             Side(JOB, command, self.rows, empties=True, first_event="materializing"),
             Side(REPEAT, command, self.rows, first_event="materializing"),
         ]
+
+    def partitioned(self) -> list[Side]:
+        """Our job, its entities split into a few partitions and into many."""
+        command = [*_PYTHON, "jobs.materialize", "--partitions"]
+        return [
+            Side(partitioned(count), [*command, str(count)], self.rows, empties=True, first_event="materializing")
+            for count in (FEW_PARTITIONS, MANY_PARTITIONS)
+        ]
+
+    def rows_in_reach(self) -> int:
+        """How many rows of all tables a materialization looks at."""
+        counts = " + ".join(f"(SELECT count(*) FROM {table})" for table in self._tables)
+        with self._world.offline() as connection:
+            (found,) = connection.execute(f"SELECT {counts}").fetchone() or (0,)
+        return int(found)
 
     def floors(self) -> list[Side]:
         """What a materialization cannot do without: to read the rows once, and to write them once."""

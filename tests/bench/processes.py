@@ -10,7 +10,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that the process and its living descendants have used."""
+    """CPU time that the process and its living descendants have used, and what has ended below them."""
     return sum(_cpu_seconds(one) for one in _tree(pid))
 
 
@@ -33,7 +33,7 @@ def _cpu_seconds(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except FileNotFoundError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(map(int, fields[11:15])) / TICKS  # utime, stime, cutime, cstime
 
 
 def _kibibytes(pid: int, name: str) -> int:

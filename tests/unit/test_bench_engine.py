@@ -1,6 +1,7 @@
 """The instruments of the engine benchmark: what they read off, what they compare, and what they ask for."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.bench import commands, contents, engine_ratios, events, feast_repositories, joined_rows, training_frames
+from tests.bench import (
+    commands,
+    contents,
+    engine_costs,
+    engine_ratios,
+    events,
+    feast_repositories,
+    joined_rows,
+    processes,
+    training_frames,
+)
 from tests.bench.engine_figures import SideFigures, print_table, verification_share
 from tests.bench.engine_sides import (
     COPY_FLOOR,
@@ -22,6 +33,7 @@ from tests.bench.engine_sides import (
     REDIS_FLOOR,
     REPEAT,
     STOCK_TUNED,
+    partitioned,
 )
 from tests.bench.events import Event
 from tests.bench.ratios import Ratio
@@ -59,6 +71,16 @@ def test_a_command_is_measured_to_its_end_with_its_memory(tmp_path: Path) -> Non
     assert ended.seconds >= 0.5
     assert ended.cpu_seconds > 0
     assert 150_000_000 < ended.peak_bytes < 250_000_000
+
+
+def test_the_cpu_time_of_a_server_counts_what_has_ended_below_it() -> None:
+    worker = "import time\nwhile time.process_time() < 0.5: pass"
+    program = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {worker!r}]); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        assert processes.cpu_seconds(server.pid) >= 0.5
+        server.communicate(b"\n")
 
 
 def test_a_command_that_fails_tells_why(tmp_path: Path) -> None:
@@ -168,8 +190,19 @@ def test_memory_is_held_against_that_of_the_compared_size() -> None:
     assert ratio.at_most == 1.1
 
 
+def test_costs_are_those_of_the_rows_that_a_larger_size_has_more() -> None:
+    ours = SideFigures(1_000_000, cpu=[1.0], postgres_cpu=[2.0], redis_cpu=[0.5])
+    more = SideFigures(3_000_000, cpu=[4.0], postgres_cpu=[9.0], redis_cpu=[3.5])
+    few, many = (SideFigures(3_000_000, postgres_cpu=[seconds]) for seconds in (10.0, 18.0))
+    larger = {JOB: more, partitioned(2): few, partitioned(10): many}
+    assert engine_costs.of_size({JOB: ours}, larger, 4_000_000) == engine_costs.Costs(3.5, 1.5, 1.5, 0.25)
+
+
 def _side(seconds: float) -> SideFigures:
-    return SideFigures(400_000, whole=[seconds + 1], started=[seconds], cpu=[seconds], peaks=[100_000_000])
+    return SideFigures(
+        400_000, whole=[seconds + 1], started=[seconds], cpu=[seconds], postgres_cpu=[1], redis_cpu=[1],
+        peaks=[100_000_000],
+    )  # fmt: skip
 
 
 def _values(ratios: Iterable[Ratio]) -> list[float]:
