@@ -13,7 +13,6 @@ from tests.e2e.objects import Object
 
 BACK_SECONDS = 120.0
 START_SECONDS = 120.0
-KILL = ("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL")
 
 
 def crash(namespace: Namespace, pod: Object) -> None:
@@ -21,20 +20,8 @@ def crash(namespace: Namespace, pod: Object) -> None:
 
     From its node: nobody inside a container can kill the container's first process.
     """
-    run("docker", "exec", pod["spec"]["nodeName"], *KILL, _container(pod)["containerID"].rpartition("/")[2])
-
-
-def crash_once_logged(pod: Object, text: str, victim: Object) -> None:
-    """Crash the victim in the moment in which the pod has logged a line with the text; both run on one node.
-
-    On the node itself, as the way by the API server takes longer than the moment lasts. CommandError if it never comes.
-    """
-    meta, node = pod["metadata"], victim["spec"]["nodeName"]
-    assert pod["spec"]["nodeName"] == node
-    log = f"/var/log/pods/{meta['namespace']}_{meta['name']}_{meta['uid']}/{_container(pod)['name']}/0.log"
-    script = f'until grep -sqF -e "$1" "$0"; do sleep 0.02; done; exec {" ".join(KILL)} "$2"'
-    waiting = ("timeout", f"{START_SECONDS:g}", "sh", "-c", script)
-    run("docker", "exec", node, *waiting, log, text, _container(victim)["containerID"].rpartition("/")[2])
+    kill = ("ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL")
+    run("docker", "exec", pod["spec"]["nodeName"], *kill, _container(pod)["containerID"].rpartition("/")[2])
 
 
 def _container(pod: Object) -> Object:

@@ -12,7 +12,6 @@ from tests.e2e.objects import Object
 from tests.e2e.outages import (
     Watch,
     crash,
-    crash_once_logged,
     remove,
     retire,
     running_pod,
@@ -22,7 +21,7 @@ from tests.e2e.outages import (
 )
 from tests.e2e.sample_platform import GOLDEN, STRANGER
 from tests.e2e.traffic import PER_SECOND, Fault, Recording, Report, RightAnswers, traffic
-from tests.e2e.two_months import CLIENT, READER, TwoMonths, on_demand_features, on_demand_inputs, two_months
+from tests.e2e.two_months import CLIENT, HALFWAY, READER, TwoMonths, on_demand_features, on_demand_inputs, two_months
 
 # How long an ingress goes on sending requests to a gateway that died without a word: the kubelet notices within a
 # second, the API server tells, and the ingress controller takes up changes of endpoints every two seconds.
@@ -32,8 +31,6 @@ SERVED_SECONDS = 1.0
 # Long enough to show that what came back stays.
 AFTERWARDS_SECONDS = 3.0
 REGISTRY_AGE_SECONDS = 60.0
-# So slow that a moment between its first row and its last one is easy to find.
-SLOW = "300m"
 UNKNOWN = {
     "type": "urn:feature-platform:problem:unknown-entity", "title": "Unknown entity", "status": 404,
     "detail": f"The online store holds no features of user_id '{STRANGER}'.",
@@ -187,9 +184,10 @@ def test_a_materialization_that_is_cut_off_is_tried_again_by_its_job_and_ends_ri
 ) -> None:
     namespace, rows = platform.release.namespace, platform.held().rows
     month, (postgres,) = platform.other, platform.pods("postgres")
-    job = platform.materialization(f"without-{component}", month, cpu=SLOW)
+    job = platform.materialization(f"without-{component}", month, flags=[HALFWAY])
     first = running_pod(namespace, job)
-    crash_once_logged(first, '"event": "filled"', first if component == "materialization" else postgres)
+    platform.wait_until_halfway()
+    crash(namespace, first if component == "materialization" else postgres)
     wait_until_gone(namespace, first)
     assert platform.held().online not in platform.online.values(), "it was not cut off half-way"
     assert outcome(namespace.wait_for_job(job, seconds=180)) == "Complete"

@@ -1,26 +1,21 @@
 """The release's own Ray cluster: the bytes that one pod alone writes, also when a worker goes, and who may reach it."""
 
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.e2e import probes
-from tests.e2e.commands import WaitError
 from tests.e2e.namespace import Namespace
 from tests.e2e.objects import Object
 from tests.e2e.outages import remove, retire, wait_until_whole
 from tests.e2e.probes import Probe
 from tests.e2e.release import MODEST, Values
 from tests.e2e.sample_platform import sample_values
-from tests.e2e.two_months import MONTHS, SERVING, TwoMonths, two_months
+from tests.e2e.two_months import HALFWAY, MONTHS, SERVING, TwoMonths, two_months
 
 WORKERS = 2
 MODEST_POD = {"resources": {"requests": {"cpu": "10m"}}}
 RAY: Values = {"ray": {"enabled": True, "head": MODEST_POD, "worker": {"replicas": WORKERS, **MODEST_POD}}}
-# So many that a moment between the first and the last of them is easy to find.
-MANY = "--partitions=200"
-BEGUN_SECONDS = 90.0
 RUN_SECONDS = 240.0
 ENGINES = (
     "SELECT arguments->>'engine' AS engine FROM ledger.runs WHERE job = 'materialize' ORDER BY run_id DESC LIMIT 1"
@@ -58,21 +53,13 @@ def test_workers_write_the_bytes_that_one_pod_writes(platform: TwoMonths, run: s
 @pytest.mark.parametrize("end", [retire, remove])
 def test_a_worker_that_goes_in_the_middle_costs_its_partitions_another_try(platform: TwoMonths, end: End) -> None:
     namespace, month, workers = platform.release.namespace, platform.other, platform.pods("ray-worker")
-    job = platform.materialization(f"worker-{end.__name__}", month, flags=[MANY])
-    wait_until_begun(platform)
+    job = platform.materialization(f"worker-{end.__name__}", month, flags=[HALFWAY])
+    platform.wait_until_halfway()
     end(namespace, workers[0])
     wait_until_whole(namespace, "ray-worker", workers[0], WORKERS)
     namespace.job_succeeds(job, RUN_SECONDS)
     assert len(namespace.job_pods(job)) == 1, "the Job had to try again"
     assert (platform.held().online, platform.shown) == (platform.online[month], month)
-
-
-def wait_until_begun(platform: TwoMonths) -> None:
-    """Return when the online store shows neither month, but a part of each."""
-    deadline = time.monotonic() + BEGUN_SECONDS
-    while platform.held().online in platform.online.values():
-        if time.monotonic() > deadline:
-            raise WaitError(f"waited {BEGUN_SECONDS:g} s in vain: the online store to change")
 
 
 def test_each_role_reaches_what_it_needs_and_nothing_else(platform: TwoMonths) -> None:

@@ -1,5 +1,6 @@
 """A release with two months in Postgres, which can be made to show the one or the other."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from typing import Any
 
 from tests.e2e import online_bytes
 from tests.e2e.answers import Features
+from tests.e2e.commands import WaitError
 from tests.e2e.held import Held, held
 from tests.e2e.namespace import Namespace, is_ready
 from tests.e2e.objects import Object
@@ -17,6 +19,9 @@ from tests.e2e.toolbox import toolbox
 MONTHS = ("2024-01-31", "2024-02-29")
 READER, CLIENT = "reader", "client"
 """Pods that the policies let to the stores, and to the feature server."""
+# In so many partitions that a moment between the first and the last of them is easy to find.
+HALFWAY = "--partitions=200"
+HALFWAY_SECONDS = 90.0
 # As the chart has it: what serves must not be the first to starve on a machine that is busy with its own installation.
 SERVING: Values = {
     component: {"resources": {"requests": {"cpu": "100m"}}} for component in ("gateway", "featureServer", "redis")
@@ -57,13 +62,19 @@ class TwoMonths:
         """What Redis holds, status and plans too."""
         return online_bytes.hashes(self.release, READER)
 
-    def materialization(self, job: str, month: str, cpu: str = "1", flags: Sequence[str] = ()) -> str:
-        """Start a Job of the CronJob's template that shows `month`, on so much of a CPU, with more flags; its name."""
+    def wait_until_halfway(self) -> None:
+        """Return when the online store shows neither month, but a part of each. WaitError if it never does."""
+        deadline = time.monotonic() + HALFWAY_SECONDS
+        while self.held().online in self.online.values():
+            if time.monotonic() > deadline:
+                raise WaitError(f"waited {HALFWAY_SECONDS:g} s in vain: the online store to change")
+
+    def materialization(self, job: str, month: str, flags: Sequence[str] = ()) -> str:
+        """Start a Job of the CronJob's template that shows `month`, with more flags; its name."""
         objects = self.release.namespace.objects
         spec = objects.get("CronJob", f"{self.release.full}-materialization")["spec"]["jobTemplate"]["spec"]
         (container,) = spec["template"]["spec"]["containers"]
         container["command"] += [f"--as-of={month}", "--rollback", *flags]
-        container["resources"]["limits"]["cpu"] = cpu
         objects.create({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job}, "spec": spec})
         return job
 
