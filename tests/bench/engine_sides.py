@@ -78,19 +78,12 @@ class Sides:
 
     def job(self) -> list[Side]:
         """Our job, and right after it the same again, which finds nothing new."""
-        command = [*_PYTHON, "jobs.materialize"]
-        return [
-            Side(JOB, command, self.rows, empties=True, first_event="materializing"),
-            Side(REPEAT, command, self.rows, first_event="materializing"),
-        ]
+        return [self._materialize(JOB), self._materialize(REPEAT, empties=False)]
 
     def partitioned(self) -> list[Side]:
         """Our job, its entities split into a few partitions and into many."""
-        command = [*_PYTHON, "jobs.materialize", "--partitions"]
-        return [
-            Side(partitioned(count), [*command, str(count)], self.rows, empties=True, first_event="materializing")
-            for count in (FEW_PARTITIONS, MANY_PARTITIONS)
-        ]
+        counts = (FEW_PARTITIONS, MANY_PARTITIONS)
+        return [self._materialize(partitioned(count), "--partitions", str(count)) for count in counts]
 
     def rows_in_reach(self) -> int:
         """How many rows of all tables a materialization looks at."""
@@ -129,6 +122,10 @@ class Sides:
     @cached_property
     def _stock(self) -> Path:
         return feast_repositories.apply(self._world, "stock", DEFAULT)
+
+    def _materialize(self, name: str, *flags: str, empties: bool = True) -> Side:
+        command = [*_PYTHON, "jobs.materialize", *flags]
+        return Side(name, command, self.rows, empties, first_event="materializing")
 
     def _feast_materialize(self, name: str, repository: Path) -> Side:
         window = (f"{self._as_of - TTL:%Y-%m-%dT%H:%M:%S}", f"{self._as_of:%Y-%m-%dT%H:%M:%S}")

@@ -1,6 +1,5 @@
 """A release with two months in Postgres, which can be made to show the one or the other."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,13 +7,13 @@ from typing import Any
 
 from tests.e2e import online_bytes
 from tests.e2e.answers import Features
-from tests.e2e.commands import WaitError
 from tests.e2e.held import Held, held
 from tests.e2e.namespace import Namespace, is_ready
 from tests.e2e.objects import Object
 from tests.e2e.release import Release, Values
 from tests.e2e.sample_platform import features_in_postgres, install_with_sample
 from tests.e2e.toolbox import toolbox
+from tests.process_support import wait_for
 
 MONTHS = ("2024-01-31", "2024-02-29")
 READER, CLIENT = "reader", "client"
@@ -63,11 +62,9 @@ class TwoMonths:
         return online_bytes.hashes(self.release, READER)
 
     def wait_until_halfway(self) -> None:
-        """Return when the online store shows neither month, but a part of each. WaitError if it never does."""
-        deadline = time.monotonic() + HALFWAY_SECONDS
-        while self.held().online in self.online.values():
-            if time.monotonic() > deadline:
-                raise WaitError(f"waited {HALFWAY_SECONDS:g} s in vain: the online store to change")
+        """Return when the online store shows neither month, but a part of each; an AssertionError if it never does."""
+        shown = self.online.values()
+        wait_for(lambda: self.held().online not in shown, "the online store to change", HALFWAY_SECONDS)
 
     def materialization(self, job: str, month: str, flags: Sequence[str] = ()) -> str:
         """Start a Job of the CronJob's template that shows `month`, with more flags; its name."""
