@@ -34,7 +34,9 @@ def create(settings: Settings) -> Edge:
             _spare_the_collector()
             yield
 
-    app = _App(title=openapi.TITLE, version=VERSION, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
+    app = _App(
+        title=openapi.TITLE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.gateway = gateway
     calls = {(method, path): Endpoint(gateway, call) for method, path, call in routes.READS}
     for method, path in calls:

@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from api import answers, inputs, instants, reads, status_page
+from api import answers, docs_page, inputs, instants, reads, status_page
 from api.gateway import Gateway
 from api.problems import NotFound, OnlineStoreUnavailable
 from api.reads import Call
@@ -129,8 +130,10 @@ READS: tuple[tuple[str, str, Call], ...] = (
     ("POST", "/features", reads.many),
     ("POST", "/get-online-features", reads.feast),
 )
-ROUTES: tuple[tuple[str, str, Handler], ...] = (
+ROUTES: tuple[tuple[str, str, Handler | ASGIApp], ...] = (
     ("GET", status_page.PATH, status_page.page),
+    ("GET", docs_page.PATH, docs_page.page),
+    *(("GET", path, file) for path, file in docs_page.FILES.items()),
     ("GET", "/feature-services", services),
     ("GET", "/feature-services/{name}", service),
     ("GET", "/status", status),
@@ -139,11 +142,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/health", health),
 )
 PROBES = frozenset({"/livez", "/readyz", "/health"})
+# What needs no key: beside the probes, a page that holds no data and asks for the key itself.
+OPEN = PROBES | {docs_page.PATH, *docs_page.FILES}
 UNMATCHED = "unmatched"
-_TEMPLATES = {path: path for _, path, _ in (*READS, *ROUTES) if "{" not in path} | {
-    "/docs": "/docs",
-    "/openapi.json": "/openapi.json",
-}
+_TEMPLATES = {path: path for _, path, _ in (*READS, *ROUTES) if "{" not in path} | {"/openapi.json": "/openapi.json"}
 
 
 def template(path: str) -> str:
