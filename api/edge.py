@@ -68,9 +68,7 @@ class Edge:
             fields = {"trace_id": trace.trace_id.decode(), "route": route}
             logger.exception("unexpected_error", extra={"fields": fields})
             if not answer.started:
-                await problems.render(problems.Internal("The gateway failed; its log tells why."))(
-                    scope, receive, answer
-                )
+                await problems.render(problems.Failure())(scope, receive, answer)
         finally:
             metrics.in_flight -= 1
             seconds = perf_counter() - started

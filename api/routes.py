@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from api import answers, docs_page, inputs, instants, reads, status_page
 from api.gateway import Gateway
-from api.problems import NotFound, OnlineStoreUnavailable
+from api.problems import NotFound, OnlineStoreUnavailable, cut
 from api.reads import Call
 from api.run_history import Run
 from api.selection import Selection
@@ -40,7 +40,7 @@ async def service(request: Request) -> Response:
     name, selector = inputs.last_segment(request.scope["raw_path"]), _gateway(request).plans.selector
     if name not in selector.services:
         known = ", ".join(sorted(selector.services))
-        raise NotFound(f"Feature service {name[:100]!r} is unknown; the known ones are {known}.")
+        raise NotFound(f"Feature service {cut(name)!r} is unknown; the known ones are {known}.")
     return _json(answers.service(selector, name))
 
 
