@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 Json = dict[str, Any]
 Values = st.SearchStrategy[Any]
-CHARACTERS = st.characters(exclude_categories=("Cs",))
+CHARACTERS = st.characters(codec="utf-8")
 TEXTS = st.text(CHARACTERS, max_size=8)
 ANYTHING: Values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
