@@ -41,7 +41,7 @@ demo: $(INSTALLED) ## the whole platform on this machine: exports, stores, gatew
 test: $(INSTALLED) ## every test that needs neither a cluster nor a tool from outside Python's packages
 	@$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
-test-page: $(INSTALLED) ## the gateway's status page in a real Chromium (CHROMIUM=); pictures of it in build/page
+test-page: $(INSTALLED) ## the gateway's pages in a real Chromium (CHROMIUM=); pictures of it in build/page
 	@$(BIN)/python -m tests.page.tools
 	@$(BIN)/python -m pytest tests/page
 

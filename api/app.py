@@ -34,7 +34,9 @@ def create(settings: Settings) -> Edge:
             _spare_the_collector()
             yield
 
-    app = _App(title=openapi.TITLE, version=VERSION, lifespan=lifespan, redoc_url=None, redirect_slashes=False)
+    app = _App(
+        title=openapi.TITLE, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.gateway = gateway
     calls = {(method, path): Endpoint(gateway, call) for method, path, call in routes.READS}
     for method, path in calls:
@@ -47,6 +49,7 @@ def create(settings: Settings) -> Edge:
         app.add_route(path.replace("}", ":path}"), handler, [method], include_in_schema=False)
     app.add_exception_handler(problems.Problem, _render)
     app.add_exception_handler(HTTPException, _render_http)
+    app.add_exception_handler(Exception, _render_failure)
     return Edge(app, gateway, calls)
 
 
@@ -65,11 +68,16 @@ async def _render(_: Request, error: Exception) -> Response:
     return problems.render(error)
 
 
+async def _render_failure(_: Request, __: Exception) -> Response:
+    """In place of Starlette's plain text; Starlette raises the error again, and the edge logs it."""
+    return problems.render(problems.Failure())
+
+
 async def _render_http(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: no such path, no such method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        detail = f"This path does not take {request.method[:20]}."
+        detail = f"This path does not take {problems.cut(request.method)}."
         return problems.render(problems.MethodNotAllowed(detail, error.headers))
     if error.status_code == 404:
         return problems.render(problems.NotFound("There is nothing at this path."))

@@ -23,6 +23,8 @@ ROUTE = "/features/{id}"
 DIRECT = "api.direct"
 """Where in its scope a request has the DirectRead that it was before."""
 Headers = Sequence[tuple[bytes, bytes]]
+HEADERS: Headers = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+"""Of every answer that holds features: they are a customer's, so that no cache on the way may keep it."""
 
 
 class Caller(Protocol):

@@ -25,7 +25,7 @@ class Edge:
     def __init__(self, app: ASGIApp, gateway: Gateway, calls: Mapping[tuple[str, str], ASGIApp]) -> None:
         self._app, self.gateway, self._calls = app, gateway, calls
         # The page holds nothing of what the key protects, and asks for it itself.
-        self._open = routes.PROBES | ({status_page.PATH} if gateway.settings.gateway_status_page else set())
+        self._open = routes.OPEN | ({status_page.PATH} if gateway.settings.gateway_status_page else set())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -68,9 +68,7 @@ class Edge:
             fields = {"trace_id": trace.trace_id.decode(), "route": route}
             logger.exception("unexpected_error", extra={"fields": fields})
             if not answer.started:
-                await problems.render(problems.Internal("The gateway failed; its log tells why."))(
-                    scope, receive, answer
-                )
+                await problems.render(problems.Failure())(scope, receive, answer)
         finally:
             metrics.in_flight -= 1
             seconds = perf_counter() - started

@@ -52,6 +52,12 @@ def parse(key: JoinKey, sent: Any, numbers_as_text: bool = False) -> str | int:
     return sent
 
 
+def bounds(kind: str) -> tuple[int, int]:
+    """The least and the greatest value of a key that is a whole number."""
+    _, _, least, greatest = _INTEGERS[kind]
+    return least, greatest
+
+
 def prefix(keys: Sequence[JoinKey]) -> bytes:
     """The bytes before the first value: the number of join keys and their names, which must be sorted."""
     names = [key.name.encode() for key in keys]
@@ -77,7 +83,7 @@ def _text_bytes(key: JoinKey, text: str) -> bytes:
 
 
 def _integer(key: JoinKey, sent: Any) -> int:
-    _, _, least, greatest = _INTEGERS[key.type]
+    least, greatest = bounds(key.type)
     if isinstance(sent, str) and len(sent) <= 20 and sent.removeprefix("-").isdecimal() and sent.isascii():
         sent = int(sent)
     if type(sent) is not int or not least <= sent <= greatest:

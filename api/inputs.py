@@ -11,13 +11,14 @@ from starlette.types import Receive, Scope
 
 from api import entity_key, instants
 from api.entity_key import JoinKey
-from api.problems import InvalidRequest, NotFound, TooLarge
+from api.problems import InvalidRequest, NotFound, TooLarge, cut
 from api.reader import KeyRow
 from api.selection import Selection
 
 MAX_ROWS = 1000
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_FEATURES = 1000
+MAX_PARAMETERS = 100
 _FEATURES_PARAMETERS = ("feature_service", "features", "metadata", "max_age")
 Model = TypeVar("Model", bound=BaseModel)
 Names = Annotated[list[str], Field(min_length=1, max_length=MAX_FEATURES)]
@@ -45,15 +46,17 @@ class FeaturesQuery:
 
 def parameters(query: bytes, known: Sequence[str] = ()) -> dict[str, str]:
     """The query's parameters, each known, sent once and with a value."""
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise InvalidRequest(f"The query string must hold at most {MAX_PARAMETERS} parameters.")
     try:
-        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100)
+        pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True, errors="strict")
     except ValueError:
         raise InvalidRequest("The query string must be percent-encoded UTF-8.") from None
     sent: dict[str, str] = {}
     for name, value in pairs:
         if name not in known:
             takes = f"the known ones are {', '.join(known)}" if known else "this call takes none"
-            raise InvalidRequest(f"Query parameter {name[:100]!r} is unknown; {takes}.")
+            raise InvalidRequest(f"Query parameter {cut(name)!r} is unknown; {takes}.")
         if name in sent or not value:
             raise InvalidRequest(f"{name} must be sent once, with a value.")
         sent[name] = value
@@ -100,7 +103,7 @@ async def body(scope: Scope, receive: Receive, model: type[Model]) -> Model:
         raise InvalidRequest("The body must be JSON.") from None
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=True, include_input=False)[0]
-        where = ".".join(["body", *map(str, first["loc"])])
+        where = ".".join(["body", *(cut(str(part)) for part in first["loc"])])
         raise InvalidRequest(f"{where} {_complaint(first['type'], model)}.") from None
 
 
@@ -160,7 +163,7 @@ class Keys:
         if not as_feast and len(entities) > len(keys):
             unknown = next(name for name in entities if name not in self._names)
             names = ", ".join(self._names) or "none"
-            raise InvalidRequest(f"entities holds {unknown[:100]!r}; the join keys of these features are: {names}.")
+            raise InvalidRequest(f"entities holds {cut(unknown)!r}; the join keys of these features are: {names}.")
         self.columns = [_column(key, entities[key.name], as_feast) for key in keys]
 
     def rows(self) -> list[KeyRow]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api import VERSION, inputs
+from api import VERSION, entity_key, inputs
 from api.selection import Selector
 
 TITLE = "Feature gateway"
@@ -13,7 +13,16 @@ OUTSIDE_MAX_AGE (older than the feature view's ttl); NOT_FOUND (never written fo
 unless the status is PRESENT. 64-bit integers keep all digits, bytes are base64, timestamps are seconds since 1970,
 NaN and the infinities are null with the status NULL_VALUE (texts in Feast's protocol). Instants are UTC, ages are
 seconds. Errors are RFC 9457 problems: `type` names the kind, `detail` says what to do."""
-_SCALARS = {"STRING": "string", "BOOL": "boolean", "DOUBLE": "number", "FLOAT": "number", "BYTES": "string"}
+_BASE64 = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)$",
+    "maxLength": 4 * -(-entity_key.MAX_KEY_BYTES // 3),
+}
+_TEXT = {"type": "string", "minLength": 1, "maxLength": entity_key.MAX_KEY_BYTES}
+_DECIMAL = {"type": "string", "pattern": "^-?[0-9]+$", "maxLength": 20}
+# What the parser of JSON takes for a whole number.
+_WHOLE = {"type": "integer", "minimum": -(2**63), "maximum": 2**64 - 1}
 _STATUSES = ["PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
 _PROBLEMS = {
     "401": "An API key is asked for, and none of the valid ones was sent.",
@@ -21,6 +30,7 @@ _PROBLEMS = {
     "412": "A feature is older than max_age.",
     "413": f"More than {inputs.MAX_ROWS} entities, or a body above {inputs.MAX_BODY_BYTES} bytes.",
     "422": "Something in the request is not as documented; `detail` names it.",
+    "500": "The gateway failed, or the online store holds bytes that are no value.",
     "503": "The online store or the feature server did not answer, or the features are not materialized yet. "
     "Ask again after the seconds in Retry-After.",
 }
@@ -45,38 +55,51 @@ def document(selector: Selector | None) -> Json:
             "/health": {"get": _probe("The same as /livez, for callers that look for ok", "ok")},
         },
         "components": {
-            "schemas": {"Problem": _PROBLEM, "Metadata": _METADATA},
+            "schemas": {
+                "Problem": _PROBLEM,
+                "Metadata": _METADATA,
+                "FeatureReference": {"type": "string", "enum": names.known_references},
+                "Feature": {"type": "string", "enum": [*names.known_names, *names.known_references]},
+            },
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "Only if keys are set."}},
         },
     }
 
 
 class _Names:
-    """What the examples show: the default feature service and its join key."""
+    """What can be asked for by name, and what the examples show: the default feature service and its join key."""
 
     def __init__(self, selector: Selector | None) -> None:
-        self.service, self.key, self.features, self.references = (
-            "my_service",
-            "id",
-            {"my_feature": 1.5},
-            ["my_view:my_feature"],
-        )
-        self.keys = {"id": "STRING"}
-        self.services = [self.service]
+        self.service, self.features, self.references = "my_service", {"my_feature": 1.5}, ["my_view:my_feature"]
+        self.keys = self.all_keys = {"id": "STRING"}
+        self.key_names = {self.service: ["id"]}
+        self.known_names, self.known_references = list(self.features), self.references
         if selector is not None:
             self._take(selector)
+        self.by_one_key = {name: keys[0] for name, keys in self.key_names.items() if len(keys) == 1}
+        self.one = self.service if self.service in self.by_one_key else next(iter(self.by_one_key), self.service)
+        self.key = self.by_one_key.get(self.one, "id")
+        self.kind = self.all_keys.get(self.key, "STRING")
+        self.id = _example(self.kind)
 
     def _take(self, selector: Selector) -> None:
-        self.service, self.services = selector.plan.default_feature_service, sorted(selector.services)
-        selection = selector.services[self.service]
-        self.keys = {key.name: key.type for key in selection.join_keys} or self.keys
-        self.key = next(iter(self.keys))
+        plan, services = selector.plan, selector.services
+        self.service = plan.default_feature_service
+        selection = services[self.service]
+        self.keys = {key.name: key.type for key in selection.join_keys}
         self.features = {asked.name: _example(_type(selector, asked.view, asked.feature)) for asked in selection.asked}
         self.references = [asked.reference for asked in selection.asked[:2]]
+        self.all_keys = {key.name: key.type for key in plan.join_keys.values()}
+        self.key_names = {name: [key.name for key in services[name].join_keys] for name in sorted(services)}
+        self.known_names = sorted({asked.name for service in services.values() for asked in service.asked})
+        self.known_references = [
+            *(f"{name}:{feature}" for name, view in plan.feature_views.items() for feature in view.features),
+            *(f"{name}:{feature}" for name, view in plan.on_demand_feature_views.items() for feature in view.features),
+        ]
 
     @property
-    def id(self) -> Any:
-        return _example(self.keys[self.key])
+    def services(self) -> list[str]:
+        return list(self.key_names)
 
     @property
     def entities(self) -> Json:
@@ -100,8 +123,19 @@ def _example(kind: str, number: int = 0) -> Any:
     return scalars.get(kind, number + 1)
 
 
-def _schema(kind: str) -> Json:
-    return {"type": _SCALARS.get(kind, "integer")}
+def _key(kind: str) -> Json:
+    """A join key in a path."""
+    if kind in ("STRING", "BYTES"):
+        return _TEXT if kind == "STRING" else _BASE64
+    least, greatest = entity_key.bounds(kind)
+    return {"type": "integer", "minimum": least, "maximum": greatest}
+
+
+def _key_in_body(kind: str, as_feast: bool) -> Json:
+    """A join key in a body: a whole number (without a fraction) also as its decimal text, within the same bounds."""
+    if kind == "STRING":
+        return {"anyOf": [_TEXT, _WHOLE]} if as_feast else _TEXT
+    return _BASE64 if kind == "BYTES" else {"anyOf": [_key(kind), _DECIMAL]}
 
 
 def _answers(example: Any, *problems: str, schema: Json | None = None) -> Json:
@@ -130,28 +164,38 @@ def _operation(name: str, summary: str, text: str, answers: Json, **more: Any) -
     }
 
 
-def _parameter(name: str, text: str, schema: Json, example: Any) -> Json:
-    return {"name": name, "in": "query", "description": text, "schema": schema, "example": example}
+def _parameter(name: str, text: str, schema: Json, example: Any, **more: Any) -> Json:
+    return {"name": name, "in": "query", "description": text, "schema": schema, "example": example, **more}
 
 
 def _one(names: _Names) -> Json:
+    kinds = sorted({names.kind, *(names.all_keys[key] for key in names.by_one_key.values())})
     key = {
         "name": names.key,
         "in": "path",
         "required": True,
-        "description": "The entity's join key, percent-encoded (also its slashes), at most 1024 bytes.",
-        "schema": _schema(names.keys[names.key]),
+        "description": "The entity's join key, percent-encoded (also its slashes), "
+        f"at most {entity_key.MAX_KEY_BYTES} bytes.",
+        "schema": _key(kinds[0]) if len(kinds) == 1 else {"anyOf": list(map(_key, kinds))},
         "example": names.id,
     }
-    service = {"type": "string", "enum": names.services}
     parameters = [
         key,
-        _parameter("feature_service", f"Default: {names.service}.", service, names.service),
+        _parameter(
+            "feature_service",
+            f"Default: {names.service}. Those over several join keys, or none, are read by POST /features.",
+            {"type": "string", "enum": list(names.by_one_key) or names.services},
+            names.one,
+            required=names.one != names.service,
+        ),
         _parameter(
             "features",
-            "Only these: names out of the feature service, or any feature as view:feature, with commas between.",
-            {"type": "string"},
-            ",".join(names.references),
+            "Only these: names out of the feature service, or any feature as view:feature, each once, with commas "
+            "between.",
+            _features(),
+            names.references,
+            style="form",
+            explode=False,
         ),
         _parameter("metadata", "Adds status, event_timestamp and age.", {"type": "boolean", "default": False}, True),
         _parameter(
@@ -164,32 +208,48 @@ def _one(names: _Names) -> Json:
     text = "The features of one entity, by default those of the default feature service, with `metadata=true` also "
     text += "what each value is worth."
     metadata = dict.fromkeys(names.features, _METADATA["example"])
-    answers = _answers(names.row() | {"metadata": metadata}, "401", "404", "412", "422", "503")
+    answers = _answers(names.row() | {"metadata": metadata}, "401", "404", "412", "422", "500", "503")
     return _operation("getFeatures", "Features of one entity", text, answers, parameters=parameters)
 
 
-def _body(properties: Json, required: list[str], example: Json) -> Json:
-    schema = {"type": "object", "properties": properties, "required": required}
-    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
+def _body(example: Json, **schema: Any) -> Json:
+    whole = {"type": "object", "required": ["entities"], **schema}
+    return {"required": True, "content": {"application/json": {"schema": whole, "example": example}}}
 
 
-def _entities(names: _Names) -> Json:
+def _entities(names: _Names, as_feast: bool, text: str) -> Json:
+    def values(kind: str) -> Json:
+        return {"type": "array", "items": _key_in_body(kind, as_feast), "maxItems": inputs.MAX_ROWS}
+
     return {
         "type": "object",
-        "description": f"One list per join key, equally long, at most {inputs.MAX_ROWS} entries.",
-        "properties": {name: {"type": "array", "items": _schema(kind)} for name, kind in names.keys.items()},
+        "description": f"One list for each join key of what is asked, equally long, at most {inputs.MAX_ROWS} "
+        f"entries. {text}",
+        "properties": {name: values(kind) for name, kind in names.all_keys.items()},
+        "additionalProperties": {"type": "array", "maxItems": inputs.MAX_ROWS} if as_feast else False,
     }
+
+
+def _features() -> Json:
+    reference = {"$ref": "#/components/schemas/Feature"}
+    return {"type": "array", "items": reference, "minItems": 1, "maxItems": inputs.MAX_FEATURES, "uniqueItems": True}
 
 
 def _many(names: _Names) -> Json:
     properties = {
-        "entities": _entities(names),
-        "feature_service": {"type": "string", "enum": names.services},
-        "features": {"type": "array", "items": {"type": "string"}, "description": "Only these, as in GET."},
+        "entities": _entities(names, False, "No other lists."),
+        "feature_service": {"type": ["string", "null"], "enum": [*names.services, None], "default": names.service},
+        "features": {
+            "anyOf": [_features(), {"type": "null"}],
+            "description": "Only these: names out of the feature service, or any feature as view:feature, each once.",
+        },
         "metadata": {"type": "boolean", "default": False},
     }
-    body = _body(properties, ["entities"], {"entities": names.entities, "feature_service": names.service})
-    answers = _answers({"results": [{"found": True, **names.row()}]}, "401", "413", "422", "503")
+    some = {"title": "some features", "required": ["features"], "properties": {"features": {"type": "array"}}}
+    whole = [_whole_service(names, name) for name in names.services]
+    example = {"entities": names.entities, "feature_service": names.service}
+    body = _body(example, properties=properties, additionalProperties=False, anyOf=[*whole, some])
+    answers = _answers({"results": [{"found": True, **names.row()}]}, "401", "413", "422", "500", "503")
     text = (
         "One result for each row of the join keys, in the order asked. An unknown entity has `found: false` and nulls. "
     )
@@ -197,18 +257,57 @@ def _many(names: _Names) -> Json:
     return _operation("getFeaturesOfMany", "Features of many entities", text, answers, requestBody=body)
 
 
+def _whole_service(names: _Names, name: str) -> Json:
+    """What a body of POST /features is that asks for all features of a service."""
+    is_default, keys = name == names.service, names.key_names[name]
+    entities = {"required": keys, "maxProperties": len(keys)}
+    service = {"enum": [name, None] if is_default else [name]}
+    return {
+        "title": f"all of {name}",
+        "required": [] if is_default else ["feature_service"],
+        "properties": {"entities": entities, "feature_service": service, "features": {"type": "null"}},
+    }
+
+
 def _feast(names: _Names) -> Json:
     properties = {
-        "entities": _entities(names),
-        "feature_service": {"type": "string", "enum": names.services},
-        "features": {"type": "array", "items": {"type": "string"}, "description": "view:feature references."},
+        "entities": _entities(names, True, "Lists that are no join key are ignored."),
+        "feature_service": {"type": ["string", "null"], "enum": [*names.services, "", None]},
+        "features": {
+            "type": "array",
+            "items": {"type": "string"},
+            "maxItems": inputs.MAX_FEATURES,
+            "default": [],
+            "description": "view:feature references; ignored where a feature service is named.",
+        },
         "full_feature_names": {"type": "boolean", "default": False},
+        "include_feature_view_version_metadata": {"type": "boolean", "default": False},
     }
-    body = _body(properties, ["entities"], {"entities": names.entities, "features": names.references})
+    some = {
+        "title": "some features",
+        "required": ["features"],
+        "properties": {
+            "feature_service": {"enum": ["", None]},
+            "features": _features() | {"items": {"$ref": "#/components/schemas/FeatureReference"}},
+        },
+    }
+    whole = [
+        {
+            "title": f"all of {name}",
+            "required": ["feature_service"],
+            "properties": {"feature_service": {"enum": [name]}, "entities": {"required": names.key_names[name]}},
+        }
+        for name in names.services
+    ]
+    body = _body(
+        {"entities": names.entities, "features": names.references}, properties=properties, anyOf=[*whole, some]
+    )
     cell = {"values": [names.id], "statuses": ["PRESENT"], "event_timestamps": ["1970-01-01T00:00:00Z"]}
-    answers = _answers({"metadata": {"feature_names": [names.key]}, "results": [cell]}, "401", "413", "422", "503")
+    example = {"metadata": {"feature_names": [names.key]}, "results": [cell]}
     text = "The protocol of Feast's feature server: a Feast client with a remote online store works unchanged. "
-    text += "Other than there, unknown, null and stale values have their own status and time."
+    text += "Other than there, unknown, null and stale values have their own status and time. Without "
+    text += "`full_feature_names` no two features may have the same name. More fields than these are ignored."
+    answers = _answers(example, "401", "413", "422", "500", "503")
     return _operation("getOnlineFeatures", "Feast's own protocol", text, answers, requestBody=body)
 
 

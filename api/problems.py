@@ -7,6 +7,15 @@ import orjson
 from starlette.responses import Response
 
 MEDIA_TYPE = "application/problem+json"
+# A caller's own text is told back, and not at any length.
+LONGEST_ECHO = 100
+# Who a customer is and what is known of one is nobody else's, so that no cache on the way may keep an answer.
+NOT_STORED = {"Cache-Control": "no-store"}
+
+
+def cut(text: str) -> str:
+    """As much of a caller's text as an answer or the log repeats."""
+    return text[:LONGEST_ECHO]
 
 
 class Problem(Exception):
@@ -80,6 +89,13 @@ class Internal(Problem):
     """Something that is the platform's fault and that a retry does not help."""
 
 
+class Failure(Internal):
+    """An error that nobody has foreseen."""
+
+    def __init__(self) -> None:
+        super().__init__("The gateway failed; its log tells why.")
+
+
 class Unavailable(Problem):
     """A retry may help: answers with Retry-After, in seconds."""
 
@@ -135,4 +151,4 @@ def body(problem: Problem) -> dict[str, object]:
 
 def render(problem: Problem) -> Response:
     """Build the answer."""
-    return Response(orjson.dumps(body(problem)), problem.status, problem.headers, MEDIA_TYPE)
+    return Response(orjson.dumps(body(problem)), problem.status, NOT_STORED | problem.headers, MEDIA_TYPE)

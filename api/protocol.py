@@ -72,7 +72,7 @@ class Protocol(BoundedProtocol):
         headers, head = Protocol._made
         if headers is not self.server_state.default_headers:
             headers = self.server_state.default_headers  # of this second
-            lines = [b"%b: %b\r\n" % header for header in (*headers, (b"content-type", b"application/json"))]
+            lines = [b"%b: %b\r\n" % header for header in (*headers, *direct.HEADERS)]
             head = b"HTTP/1.1 200 OK\r\n" + b"".join(lines)
             Protocol._made = headers, head
         return head

@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 
 from api import answers, entity_key, inputs, instants
 from api.compiled import Program, key_column
-from api.direct import DIRECT, DirectRead
+from api.direct import DIRECT, HEADERS, DirectRead
 from api.gateway import Gateway
 from api.online_store import HashReply
-from api.problems import InvalidRequest, TooOld, UnknownEntity
+from api.problems import InvalidRequest, TooOld, UnknownEntity, cut
 from api.reader import Cell, KeyRow, Row
 from api.selection import Selection
 
@@ -33,8 +33,7 @@ class Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; Problem."""
         body = await self._call(self._gateway, scope, receive)
-        length = b"%d" % len(body)
-        headers = [(b"content-length", length), (b"content-type", b"application/json")]
+        headers = [(b"content-length", b"%d" % len(body)), *HEADERS]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
@@ -58,7 +57,7 @@ async def one(gateway: Gateway, scope: Scope, _: Receive) -> bytes:
     [row] = await _rows(gateway, selection, [keys], replies, started)
     if not row.known:
         [(name, value)] = keys.items()
-        raise UnknownEntity(f"The online store holds no features of {name} {str(value)[:200]!r}.")
+        raise UnknownEntity(f"The online store holds no features of {name} {cut(str(value))!r}.")
     if query.max_age is not None:
         _refuse_older(selection, row, query.max_age, query.max_age_text)
     return orjson.dumps(answers.one(selection, row, query.metadata))

@@ -7,10 +7,11 @@ from typing import Any
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
-from api import answers, inputs, instants, reads, status_page
+from api import answers, docs_page, inputs, instants, reads, status_page
 from api.gateway import Gateway
-from api.problems import NotFound, OnlineStoreUnavailable
+from api.problems import NotFound, OnlineStoreUnavailable, cut
 from api.reads import Call
 from api.run_history import Run
 from api.selection import Selection
@@ -39,7 +40,7 @@ async def service(request: Request) -> Response:
     name, selector = inputs.last_segment(request.scope["raw_path"]), _gateway(request).plans.selector
     if name not in selector.services:
         known = ", ".join(sorted(selector.services))
-        raise NotFound(f"Feature service {name[:100]!r} is unknown; the known ones are {known}.")
+        raise NotFound(f"Feature service {cut(name)!r} is unknown; the known ones are {known}.")
     return _json(answers.service(selector, name))
 
 
@@ -129,8 +130,10 @@ READS: tuple[tuple[str, str, Call], ...] = (
     ("POST", "/features", reads.many),
     ("POST", "/get-online-features", reads.feast),
 )
-ROUTES: tuple[tuple[str, str, Handler], ...] = (
+ROUTES: tuple[tuple[str, str, Handler | ASGIApp], ...] = (
     ("GET", status_page.PATH, status_page.page),
+    ("GET", docs_page.PATH, docs_page.page),
+    *(("GET", path, file) for path, file in docs_page.FILES.items()),
     ("GET", "/feature-services", services),
     ("GET", "/feature-services/{name}", service),
     ("GET", "/status", status),
@@ -139,11 +142,10 @@ ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", "/health", health),
 )
 PROBES = frozenset({"/livez", "/readyz", "/health"})
+# What needs no key: beside the probes, a page that holds no data and asks for the key itself.
+OPEN = PROBES | {docs_page.PATH, *docs_page.FILES}
 UNMATCHED = "unmatched"
-_TEMPLATES = {path: path for _, path, _ in (*READS, *ROUTES) if "{" not in path} | {
-    "/docs": "/docs",
-    "/openapi.json": "/openapi.json",
-}
+_TEMPLATES = {path: path for _, path, _ in (*READS, *ROUTES) if "{" not in path} | {"/openapi.json": "/openapi.json"}
 
 
 def template(path: str) -> str:

@@ -12,7 +12,7 @@ from api.entity_key import JoinKey
 from api.instants import SECOND
 from api.online_store import HashFields, HashRead
 from api.plan import Plan, PlanJoinKey, ServiceFeature, split
-from api.problems import InvalidRequest
+from api.problems import InvalidRequest, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class Selector:
         name = service if service is not None else self.plan.default_feature_service
         if name not in self.services:
             raise InvalidRequest(
-                f"Feature service {name[:100]!r} is unknown; the known ones are {', '.join(sorted(self.services))}."
+                f"Feature service {cut(name)!r} is unknown; the known ones are {', '.join(sorted(self.services))}."
             )
         if features is None:
             return self.services[name]
@@ -177,13 +177,13 @@ class Selector:
             view, feature = split(reference)
             if not self.plan.holds(view, feature):
                 raise InvalidRequest(
-                    f"Feature {reference[:200]!r} is unknown; GET /feature-services/{service} lists the known ones."
+                    f"Feature {cut(reference)!r} is unknown; GET /feature-services/{service} lists the known ones."
                 )
             return ServiceFeature(name=feature, full_name=f"{view}__{feature}", feature_view=view, feature=feature)
         for known in self.plan.feature_services[service].features:
             if known.name == reference:
                 return known
         raise InvalidRequest(
-            f"Feature {reference[:200]!r} is not in feature service {service!r}; "
+            f"Feature {cut(reference)!r} is not in feature service {service!r}; "
             f"name one of its features, or any feature as view:feature."
         )

@@ -93,7 +93,7 @@ def start() -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "sent", ["", "Bearer", "Bearer ", "Bearer third", "Basic first", "first", f"Bearer {'x' * 5000}"]
 )
-def test_without_a_valid_key_every_call_but_the_probes_is_refused(redis_client: redis.Redis, sent: str) -> None:
+def test_without_a_valid_key_all_but_probes_and_empty_pages_is_refused(redis_client: redis.Redis, sent: str) -> None:
     support.seed(redis_client)
     with support.in_process(api_key_hashes=hashes("first", "second")) as http:
         for path in (
@@ -102,7 +102,7 @@ def test_without_a_valid_key_every_call_but_the_probes_is_refused(redis_client: 
             "/feature-services",
             "/status",
             "/openapi.json",
-            "/docs",
+            "/docs/x",
             "/x",
         ):
             response = http.get(path, headers={"Authorization": sent} if sent else {})
@@ -110,7 +110,7 @@ def test_without_a_valid_key_every_call_but_the_probes_is_refused(redis_client: 
             assert response.headers["www-authenticate"].startswith("Bearer")
         for path in ("/features", "/get-online-features"):
             refused(http.post(path, content=b"{"), 401)
-        for path in ("/livez", "/readyz", "/health"):
+        for path in ("/livez", "/readyz", "/health", "/", "/docs"):
             assert http.get(path).status_code == 200
 
 

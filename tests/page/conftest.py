@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 import redis
@@ -53,17 +54,17 @@ def new_page(browser: Browser) -> Iterator[NewLook]:
     """Opens pages in a profile of their own; at the end of the test the browser must have had no complaint of any."""
     looks: list[Look] = []
 
-    def open_page(url: str, **options: object) -> Page:
+    def open_page(url: str, path: str = "/", **options: object) -> Page:
         context = browser.new_context(**{"viewport": DESKTOP, **options})  # type: ignore[arg-type]
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         looks.append(Look(page))
-        page.goto(f"{url}/")
+        page.goto(f"{url}{path}")
         return page
 
     yield open_page
     for look in looks:
-        own = look.page.url, "data:"
+        own = urljoin(look.page.url, "/"), "data:"
         look.page.context.close()
         assert [request.url for request in look.requests if not request.url.startswith(own)] == []
         assert look.complaints == []
