@@ -2,17 +2,18 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING
 
+from jobs.current_row import SnapshotSource, TypedColumn, age_limit
 from jobs.errors import UsageError
+from jobs.feast_sources import DUMMY_KEY, snapshot_source
 from jobs.online.encoding import KEY_TYPES, VALUE_TYPES
 
 if TYPE_CHECKING:  # Feast takes seconds to import; a job that only reads these classes must not wait for it.
     from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
     from feast.field import Field
 
-TOMBSTONE_TAG = "tombstone_column"
 DEFAULT_TAG = "default"
 
 
@@ -59,6 +60,18 @@ class SnapshotView:
     def feature_types(self) -> dict[str, str]:
         """Name of each feature to its type."""
         return {feature.name: feature.type for feature in self.features}
+
+    @property
+    def snapshots(self) -> SnapshotSource:
+        """Its source, as the rule of the current row sees it."""
+        return SnapshotSource(
+            self.relation,
+            tuple(TypedColumn(key.column, key.type) for key in self.join_keys),
+            tuple(TypedColumn(feature.column, feature.type) for feature in self.features),
+            self.as_of_column,
+            self.created_at_column,
+            self.tombstone_column,
+        )
 
 
 @dataclass(frozen=True)
@@ -120,14 +133,12 @@ def resolve(store: "FeatureStore") -> Definitions:
 
 def snapshot_view(view: "FeatureView") -> SnapshotView:
     """A feature view of Feast's, resolved. Raises UsageError for one that cannot be served."""
-    source = view.batch_source
-    if source is None or not source.timestamp_field:
-        raise UsageError(f"feature view {view.name} has no batch source with a timestamp_field; give it one")
-    column_of = {feature: column for column, feature in source.field_mapping.items()}
+    snapshots, source = snapshot_source(view), view.batch_source
+    assert source is not None
+    named = [column.name for column in view.entity_columns if column.name != DUMMY_KEY]
     join_keys = [
-        JoinKey(column.name, column_of.get(column.name, column.name), column.dtype.to_value_type().name)
-        for column in sorted(view.entity_columns, key=attrgetter("name"))
-        if column.name != "__dummy_id"
+        JoinKey(name, column.name, column.type)
+        for name, column in sorted(zip(named, snapshots.keys, strict=True), key=itemgetter(0))
     ]
     for key in join_keys:
         if key.type not in KEY_TYPES:
@@ -136,13 +147,16 @@ def snapshot_view(view: "FeatureView") -> SnapshotView:
     return SnapshotView(
         name=view.name,
         join_keys=tuple(join_keys),
-        relation=source.get_table_query_string(),
+        relation=snapshots.relation,
         source=source.name,
-        as_of_column=source.timestamp_field,
-        created_at_column=source.created_timestamp_column or None,
-        tombstone_column=source.tags.get(TOMBSTONE_TAG),
-        ttl=view.ttl or None,
-        features=tuple(_feature(view.name, field, column_of.get(field.name, field.name)) for field in view.features),
+        as_of_column=snapshots.as_of_column,
+        created_at_column=snapshots.created_at_column,
+        tombstone_column=snapshots.tombstone_column,
+        ttl=age_limit(view.ttl),
+        features=tuple(
+            _feature(view.name, field, column.name)
+            for field, column in zip(view.features, snapshots.features, strict=True)
+        ),
         description=view.description,
         owner=view.owner,
         tags=dict(view.tags),

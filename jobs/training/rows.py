@@ -91,8 +91,12 @@ def window_of(connection: psycopg.Connection, views: Sequence[TrainingView]) -> 
     """The oldest and the newest as_of in the views. Raises JobError when there is none yet."""
     extremes = [
         connection.execute(
-            sql.SQL("SELECT min({as_of}), max({as_of}) FROM {relation} AS s")
-            .format(as_of=sql.Identifier(view.view.as_of_column), relation=sql.SQL(view.view.relation))
+            sql.SQL("SELECT min({as_of}), max({as_of}) FROM {table} WHERE {placed}")
+            .format(
+                as_of=view.view.snapshots.as_of,
+                table=view.view.snapshots.table,
+                placed=view.view.snapshots.is_placed,
+            )
             .as_string(None)
         ).fetchone()
         or (None, None)
