@@ -18,6 +18,11 @@ _DRIVERS_OWN = ("bool", "int2", "int4", "int8", "float4", "float8", "text", "var
 _NATIVE = frozenset(oid for name in _DRIVERS_OWN for oid in (types[name].oid, types[name].array_oid))
 _NUMERIC = types["numeric"]
 _JSON = frozenset({types["json"].oid, types["jsonb"].oid})
+# Source: feast.type_map._LIST_NONE_DEFAULTS of Feast 0.67.
+_LIST_DEFAULTS: tuple[tuple[Callable[[pa.DataType], bool], Any], ...] = (
+    (pa.types.is_string, ""), (pa.types.is_binary, b""), (pa.types.is_integer, 0), (pa.types.is_floating, 0.0),
+    (pa.types.is_boolean, False),
+)  # fmt: skip
 # Enough digits for any BIGINT, and for fractions, which are refused.
 _INTEGRAL = pa.decimal256(58, 38)
 
@@ -59,6 +64,20 @@ class ReadColumn:
             return values.cast(target)
         except pa.ArrowException as error:
             raise ValueError(f"column {self.result.name} does not fit its defined type {target}: {error}") from error
+
+
+def with_defaults(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+    """Lists with the default that Feast writes online in the place of each NULL in them, and how many these are.
+
+    An instant stays NULL: its default is what Feast reads as none.
+    """
+    element = values.type.value_type if pa.types.is_list(values.type) else pa.null()
+    missing = sum(chunk.flatten().null_count for chunk in values.chunks) if not pa.types.is_null(element) else 0
+    default = next((default for is_kind, default in _LIST_DEFAULTS if is_kind(element)), None)
+    if not missing or default is None:
+        return values, missing
+    lists = [None if row is None else [default if item is None else item for item in row] for row in values.to_pylist()]
+    return pa.chunked_array([pa.array(lists, values.type)]), missing
 
 
 def described(connection: psycopg.Connection, query: str) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from jobs.errors import DataError, JobError, UsageError
 from jobs.exports.contract import Contract, Kind, load_contracts
 from jobs.instants import isoformat
 from jobs.training.views import TrainingView
+from jobs.training.window import LabelledInstant
 
 EVENT_TIMESTAMP = "event_timestamp"
 RULES = {
@@ -107,6 +108,18 @@ def window_of(connection: psycopg.Connection, views: Sequence[TrainingView]) -> 
     if not oldest:
         raise JobError("the offline store holds no snapshot yet; ingest one first")
     return min(oldest), max(newest)
+
+
+def left_out_rows(connection: psycopg.Connection, view: TrainingView, instants: Sequence[LabelledInstant]) -> int:
+    """How many rows within reach of these instants have no key or no time, and therefore count for none."""
+    source = view.view.snapshots
+    first, last = (sql.SQL("{}::timestamptz").format(sql.Literal(instants[place].event_timestamp)) for place in (0, -1))
+    reach = [*source.window(last, None), *source.window(first, view.view.ttl)[1:]]
+    query = sql.SQL("SELECT count(*) FROM {table} WHERE {seen} AND NOT ({placed})").format(
+        table=source.table, seen=source.in_sight(reach), placed=source.is_placed
+    )
+    row = connection.execute(query).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def has_key_of(view: TrainingView, labels: Labels) -> bool:
