@@ -1,8 +1,10 @@
 """What is wrong with a repository, collected object by object, so that one run names all of it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Protocol, TypeVar
 
 from jobs.errors import UsageError
 
@@ -18,6 +20,16 @@ class Finding:
     kind: str
     name: str
     sentence: str
+
+
+class Named(Protocol):
+    """An object of a repository."""
+
+    name: str
+
+
+Given = TypeVar("Given", bound=Named)
+Made = TypeVar("Made")
 
 
 class RefusedError(UsageError):
@@ -52,9 +64,17 @@ class Findings:
         except UsageError as error:
             self.add(kind, name, str(error))
 
-    def about(self, kind: str, name: str) -> bool:
-        """Whether something was found about this object."""
-        return any((finding.kind, finding.name) == (kind, name) for finding in self)
+    def each(self, kind: str, make: Callable[[Given], Made], things: Iterable[Given]) -> tuple[Made, ...]:
+        """What `make` makes of each object, by name; without those of which it raises UsageError: they are findings."""
+        made = []
+        for thing in sorted(things, key=attrgetter("name")):
+            with self.of(kind, thing.name):
+                made.append(make(thing))
+        return tuple(made)
+
+    def names(self, kind: str) -> set[str]:
+        """The names of the objects of this kind that were found wrong."""
+        return {finding.name for finding in self if finding.kind == kind}
 
     def raise_any(self) -> None:
         """Raise RefusedError when anything was found."""
