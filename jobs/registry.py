@@ -91,12 +91,8 @@ def _object_by_object(
 
 def _parse(repository: Path, project: str) -> "RepoContents":
     from feast import Project
-    from feast.repo_operations import is_valid_name, parse_repo
+    from feast.repo_operations import parse_repo
 
-    if not is_valid_name(project):
-        raise UsageError(
-            f"project {project} is not a name that Feast takes: letters, digits, _ and -, with a letter or digit first"
-        )
     with _feast_at(repository):
         try:
             contents = parse_repo(repository)
