@@ -30,6 +30,7 @@ from jobs.online.source_digest import SourceSum, source_sums
 from jobs.online.status import ViewStatus
 from jobs.online.store import Client
 from jobs.online.sweep import held, sweep
+from jobs.online.value_check import check_values
 from jobs.online.wire import opened_wires
 from jobs.progress import Progress
 from jobs.runner import Run
@@ -100,9 +101,9 @@ class Materializer:
         """Make the online store show `as_of` for `views`, and verify it.
 
         Where `status` says that it does already, and the offline store has not changed since, a count and a sample are
-        enough, unless `verify_all`. Raises DataError, before anything changes, when a view has no current row,
-        LockLostError when the writer lock is lost, VerificationError when the online store does not hold what it
-        should.
+        enough, unless `verify_all`. Raises DataError, before anything changes, when a view has no current row or one
+        with a value that does not fit, LockLostError when the writer lock is lost, VerificationError when the online
+        store does not hold what it should.
         """
         outcome = Outcome()
         groups = [(group, self._is_shown(group, as_of, status)) for group in entity_groups(self._project, views)]
@@ -114,6 +115,7 @@ class Materializer:
         for group, _ in new:
             for view in group.views:
                 self._check_rows(view, as_of)
+                check_values(self._snapshot, view, as_of)
         for group, is_shown in new:
             self._fill(group, as_of, status, outcome, compare=is_shown)
             for other, _ in groups:  # all count the same keys, and this one was filled last

@@ -273,8 +273,10 @@ def test_a_time_column_of_any_kind_is_an_instant_in_utc_online_and_in_training(
     frame = pd.DataFrame({"k": ["a", "a"], "event_timestamp": pd.to_datetime([JANUARY, LATER], utc=True)})
     found = store.get_historical_features(frame, ["ties:price"]).to_arrow()
     assert found["price"].to_pylist() == [3, 4]
+    source = COLOURS.batch_source
+    assert source is not None
     latest = PointInTimePostgreSQLOfflineStore.pull_latest_from_table_or_query(
-        store.config, COLOURS.batch_source, ["k"], ["price"], "as_of", "created_at", JANUARY - DAY, JANUARY
+        store.config, source, ["k"], ["price"], "as_of", "created_at", JANUARY - DAY, JANUARY
     )
     assert latest.to_arrow()["price"].to_pylist() == [3]
     assert materialize.main([]) == 0
