@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.arrow_snapshot import ArrowSnapshot
 from jobs.feast_plugins.as_of_join import History, Limits
 from jobs.feast_plugins.point_in_time import tie_order
-from jobs.feast_plugins.result_columns import ReadColumn, described
+from jobs.feast_plugins.result_columns import FeatureColumn, described
 from jobs.feast_plugins.view_sources import RequestedView
 from jobs.instant_numbers import instant_numbers
 from jobs.key_order import key_order
@@ -52,7 +52,7 @@ class ViewRows:
         oids = [oid for _, oid in described(connection, relation.as_string(None))]
         self.key_kinds = [kind_of_key(oid) for oid in oids[: len(self.keys)]]
         self.columns = [
-            ReadColumn(oid, result) for oid, result in zip(oids[len(self.keys) :], requested.columns, strict=False)
+            FeatureColumn(oid, result) for oid, result in zip(oids[len(self.keys) :], requested.columns, strict=False)
         ]
 
     def query(self, window: Window, order: Sequence[str] = ()) -> str:
