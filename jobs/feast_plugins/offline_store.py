@@ -29,10 +29,10 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
-from feast.types import from_feast_to_pyarrow_type
 from pydantic import Field, StrictStr
 
 from jobs.feast_plugins.entity_rows import Entities, EntityStream, check_columns, entity_rows
+from jobs.feast_plugins.result_columns import promised_type
 from jobs.feast_plugins.retrieval import PointInTimeRetrievalJob
 from jobs.feast_plugins.standing_rows import standing_rows
 from jobs.feast_plugins.view_sources import RequestedView, requested_views
@@ -172,7 +172,7 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
 def _key_types(views: list[RequestedView]) -> dict[str, Any]:
     """The Arrow types of the join keys by definition, under the entity frame's names."""
     return {
-        key.entity_column: from_feast_to_pyarrow_type(column.dtype)
+        key.entity_column: promised_type(column.dtype)
         for requested in views
         for key, column in zip(requested.source.keys, requested.view.entity_columns, strict=False)
     }

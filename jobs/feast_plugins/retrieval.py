@@ -13,12 +13,11 @@ from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import ValidationReference
-from feast.types import from_feast_to_pyarrow_type
 
 from jobs.feast_plugins.entity_rows import Entities
 from jobs.feast_plugins.join import PointInTimeJoin
 from jobs.feast_plugins.point_in_time import join_query
-from jobs.feast_plugins.result_columns import with_defaults
+from jobs.feast_plugins.result_columns import promised_type, with_defaults
 from jobs.feast_plugins.sessions import either_snapshot
 from jobs.feast_plugins.view_sources import RequestedView
 
@@ -93,8 +92,7 @@ class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
             for field in view.features
         }
         fields = [
-            field.with_type(from_feast_to_pyarrow_type(types[field.name])) if field.name in types else field
-            for field in part.schema
+            field.with_type(promised_type(types[field.name])) if field.name in types else field for field in part.schema
         ]
         return part.cast(pa.schema(fields))
 

@@ -12,7 +12,7 @@ from psycopg import sql
 from jobs.arrow_snapshot import ArrowSnapshot
 from jobs.current_row import comma, conjunction, key_is, key_operand, key_type, source_column
 from jobs.feast_plugins.as_of_join import History, Limits
-from jobs.feast_plugins.result_columns import ReadColumn, described
+from jobs.feast_plugins.result_columns import FeatureColumn, described
 from jobs.feast_plugins.view_sources import RequestedView
 from jobs.instant_numbers import instant_numbers
 from jobs.key_order import key_order
@@ -60,7 +60,7 @@ class ViewRows:
             for key, oid in zip(self.view.keys, oids[: len(self.keys)], strict=True)
         ]
         self.columns = [
-            ReadColumn(oid, result) for oid, result in zip(oids[len(self.keys) :], requested.columns, strict=False)
+            FeatureColumn(oid, result) for oid, result in zip(oids[len(self.keys) :], requested.columns, strict=False)
         ]
 
     def query(self, window: Window, order: Sequence[str] = ()) -> str:

@@ -6,12 +6,11 @@ from datetime import timedelta
 
 from feast import FeatureView
 from feast.infra.registry.base_registry import BaseRegistry
-from feast.types import from_feast_to_pyarrow_type
 from feast.utils import _get_requested_feature_views_to_features_dict, _get_requested_on_demand_feature_views
 
 from jobs.current_row import age_limit
 from jobs.feast_plugins.point_in_time import EntityKey, ViewSource
-from jobs.feast_plugins.result_columns import ResultColumn
+from jobs.feast_plugins.result_columns import ResultColumn, promised_type
 from jobs.feast_sources import DUMMY_KEY, snapshot_source
 
 
@@ -63,6 +62,6 @@ def _view_source(view: FeatureView, features: Sequence[str], grace: timedelta) -
 
 
 def _result_columns(view: FeatureView, features: Sequence[str], full_feature_names: bool) -> tuple[ResultColumn, ...]:
-    types = {field.name: from_feast_to_pyarrow_type(field.dtype) for field in view.features}
+    types = {field.name: promised_type(field.dtype) for field in view.features}
     prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
     return tuple(ResultColumn(f"{prefix}{feature}", types[feature]) for feature in features)
