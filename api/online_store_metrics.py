@@ -52,6 +52,16 @@ class OnlineStoreCollector(Collector):
             ((name, float(view.previous_rows)) for name, view in views.items() if view.previous_rows is not None),
         )
         yield _family(
+            "left_out_rows",
+            "Rows of the source that were left out because their key or a time is NULL.",
+            ((name, float(view.left_out_rows)) for name, view in views.items()),
+        )
+        yield _family(
+            "defaulted_elements",
+            "NULLs in lists of the source that are served as their type's default.",
+            ((name, float(view.defaulted_elements)) for name, view in views.items()),
+        )
+        yield _family(
             "duration_seconds",
             "Duration of the last successful materialization.",
             ((name, (view.finished_at - view.started_at) / SECOND) for name, view in views.items()),

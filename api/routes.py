@@ -103,6 +103,8 @@ def _view(gateway: Gateway, name: str, ttl_seconds: float | None) -> dict[str, A
         "fresh": ttl_seconds is None or age <= ttl_seconds,
         "rows": found.rows,
         "previous_rows": found.previous_rows,
+        "left_out_rows": found.left_out_rows,
+        "defaulted_elements": found.defaulted_elements,
         "started_at": instants.to_text(found.started_at),
         "finished_at": instants.to_text(found.finished_at),
     }

@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "FEATURE_PLATFORM_"
+PROJECT_NAME = re.compile(r"[^\W_]\w*")
+"""What Feast 0.67 takes."""
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -23,7 +25,13 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
-    project: Annotated[str, Field(min_length=1, description="the name of the Feast project whose features are served")]
+    project: Annotated[
+        str,
+        Field(
+            description="the name of the Feast project whose features are served: letters, digits and underscores, "
+            "with a letter or digit first; Feast takes no hyphen"
+        ),
+    ]
     redis_connection_string: Annotated[
         str, Field(min_length=1, repr=False, description="HOST:PORT[,HOST:PORT...][,db=0][,password=...][,ssl=true]")
     ]
@@ -60,6 +68,13 @@ class Settings(BaseSettings):
             description="SHA-256 hashes of API keys, 64 hex digits each, with commas between; unset: no keys",
         ),
     ] = ()
+
+    @field_validator("project")
+    @classmethod
+    def _is_project_name(cls, value: str) -> str:
+        if not PROJECT_NAME.fullmatch(value):
+            raise ValueError("not a project's name")
+        return value
 
     @field_validator("api_key_hashes", mode="before")
     @classmethod

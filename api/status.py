@@ -19,6 +19,8 @@ class _Entry(BaseModel):
     watermark: str
     rows: int
     previous_rows: int | None = None
+    left_out_rows: int = 0
+    defaulted_elements: int = 0
     started_at: str
     finished_at: str
 
@@ -26,7 +28,9 @@ class _Entry(BaseModel):
 class ViewStatus:
     """The last successful materialization of a view; instants in nanoseconds since 1970."""
 
-    __slots__ = ("finished_at", "previous_rows", "rows", "started_at", "watermark")
+    __slots__ = (
+        "defaulted_elements", "finished_at", "left_out_rows", "previous_rows", "rows", "started_at", "watermark",
+    )  # fmt: skip
 
     def __init__(self, document: bytes) -> None:
         entry = _Entry.model_validate_json(document)
@@ -34,6 +38,7 @@ class ViewStatus:
         self.started_at = instants.from_text(entry.started_at)
         self.finished_at = instants.from_text(entry.finished_at)
         self.rows, self.previous_rows = entry.rows, entry.previous_rows
+        self.left_out_rows, self.defaulted_elements = entry.left_out_rows, entry.defaulted_elements
 
 
 class MaterializationStatus:

@@ -2,9 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 
 from jobs import applied, logins, migrations, registry, resolved, roles
+from jobs.findings import RefusedError
 from jobs.flags import add_lock_wait, job_parser
 from jobs.lock import writer_lock
 from jobs.online import store as online_store
@@ -36,7 +39,8 @@ def _apply(arguments: argparse.Namespace, run: Run) -> str:
         _ensure_roles(run, wanted_logins)
         migrated = migrations.migrate_repository(run.connection, settings.repo)
         run.log("migrated", files=migrated)
-        definitions = registry.apply_repository(settings, before_change=lock.check)
+        with _findings_logged(run):
+            definitions = registry.apply_repository(settings, before_change=lock.check)
         roles.grant(run.connection)
         logins.check(run.connection, wanted_logins)
         plan = build_plan(definitions)
@@ -51,6 +55,19 @@ def _apply(arguments: argparse.Namespace, run: Run) -> str:
         f"done: {len(migrated)} migrations, {len(definitions.views) + len(definitions.on_demand_views)} feature views, "
         f"{len(definitions.services)} feature services; serving plan {plan.version[:12]} {publication}{waits}"
     )
+
+
+@contextmanager
+def _findings_logged(run: Run) -> Iterator[None]:
+    """Within, a refusal leaves all its findings in the log and the ledger; the one line may have no room for them."""
+    try:
+        yield
+    except RefusedError as error:
+        findings = [asdict(finding) for finding in error.findings]
+        run.details["findings"] = findings
+        for finding in findings:
+            run.log("refused", **finding)
+        raise
 
 
 def _ensure_roles(run: Run, wanted_logins: Sequence[logins.Login]) -> None:

@@ -1,19 +1,25 @@
 """What the registry holds, resolved for moving data: views with tables and types, services with features."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from jobs.current_row import SnapshotSource, TypedColumn, age_limit
 from jobs.errors import UsageError
+from jobs.feast_sources import DUMMY_KEY, snapshot_source, source_column
+from jobs.findings import Findings
 from jobs.online.encoding import KEY_TYPES, VALUE_TYPES
 
 if TYPE_CHECKING:  # Feast takes seconds to import; a job that only reads these classes must not wait for it.
     from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
     from feast.field import Field
 
-TOMBSTONE_TAG = "tombstone_column"
 DEFAULT_TAG = "default"
+VIEW, ON_DEMAND, SERVICE, JOIN_KEY = "feature view", "on-demand feature view", "feature service", "join key"
+"""The kinds of objects that findings are about."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,18 @@ class SnapshotView:
         """Name of each feature to its type."""
         return {feature.name: feature.type for feature in self.features}
 
+    @property
+    def snapshots(self) -> SnapshotSource:
+        """Its source, as the rule of the current row sees it."""
+        return SnapshotSource(
+            self.relation,
+            tuple(TypedColumn(key.column, key.type) for key in self.join_keys),
+            tuple(TypedColumn(feature.column, feature.type) for feature in self.features),
+            self.as_of_column,
+            self.created_at_column,
+            self.tombstone_column,
+        )
+
 
 @dataclass(frozen=True)
 class OnDemandView:
@@ -105,48 +123,96 @@ class Definitions:
     default_service: str
 
 
-def resolve(store: "FeatureStore") -> Definitions:
-    """The definitions that `store`'s registry holds. Raises UsageError for what cannot be served."""
-    views = tuple(
-        snapshot_view(view) for view in sorted(store.list_feature_views(), key=attrgetter("name")) if view.online
-    )
-    on_demand = tuple(
-        _on_demand_view(view) for view in sorted(store.list_on_demand_feature_views(), key=attrgetter("name"))
-    )
-    services = tuple(_service(service) for service in sorted(store.list_feature_services(), key=attrgetter("name")))
-    _check_references(views, on_demand, services)
-    return Definitions(store.project, views, on_demand, services, _default_service(services))
+def resolve(store: "FeatureStore", findings: Findings | None = None) -> Definitions:
+    """The definitions that `store`'s registry holds. Raises RefusedError, which names all that cannot be served.
+
+    With `findings` it is noted there instead, and the definitions are without it.
+    """
+    found = Findings() if findings is None else findings
+    entities = {entity.name: entity.join_key for entity in store.list_entities()}
+    every_view = store.list_feature_views()
+    views = found.each(VIEW, partial(_view, entities), (view for view in every_view if view.online))
+    found.each(VIEW, partial(_check_entities, entities), (view for view in every_view if not view.online))
+    on_demand = found.each(ON_DEMAND, _on_demand_view, store.list_on_demand_feature_views())
+    listed = store.list_feature_services()
+    services = found.each(SERVICE, _service, listed)
+    _check_join_keys(views, found)
+    _check_references(views, on_demand, services, found)
+    default = ""
+    with found.of(SERVICE, DEFAULT_TAG):
+        default = _default_service(listed)
+    if findings is None:
+        found.raise_any()
+    return Definitions(store.project, views, on_demand, services, default)
+
+
+def _view(entities: Mapping[str, str], view: "FeatureView") -> SnapshotView:
+    found = Findings()
+    with found.of(VIEW, view.name):
+        _check_entities(entities, view)
+    with found.of(VIEW, view.name):
+        resolved = snapshot_view(view)
+    found.raise_any()
+    return resolved
+
+
+def _check_entities(join_key_of: Mapping[str, str], view: "FeatureView") -> None:
+    # Feast takes a view whose entity it does not know for one without: it would serve one row to everybody.
+    unknown = [name for name in view.entities if name not in join_key_of]
+    if unknown:
+        raise UsageError(
+            f"feature view {view.name} has entity {unknown[0]}, which Feast has not collected; "
+            "put it at the top of a module that is neither an __init__.py nor in .feastignore"
+        )
+    declared = sorted(join_key_of[name] for name in view.entities)
+    columns = sorted(field.name for field in _key_columns(view))
+    if declared != columns:
+        raise UsageError(
+            f"feature view {view.name} has entities with join keys {', '.join(declared) or 'none'}, of which Feast "
+            f"finds {', '.join(columns) or 'none'}; put a Field of each join key's name and type into its schema"
+        )
+
+
+def _key_columns(view: "FeatureView") -> list["Field"]:
+    columns = [column for column in view.entity_columns if column.name != DUMMY_KEY]
+    return sorted(columns, key=attrgetter("name"))
 
 
 def snapshot_view(view: "FeatureView") -> SnapshotView:
     """A feature view of Feast's, resolved. Raises UsageError for one that cannot be served."""
-    source = view.batch_source
-    if source is None or not source.timestamp_field:
-        raise UsageError(f"feature view {view.name} has no batch source with a timestamp_field; give it one")
-    column_of = {feature: column for column, feature in source.field_mapping.items()}
-    join_keys = [
-        JoinKey(column.name, column_of.get(column.name, column.name), column.dtype.to_value_type().name)
-        for column in sorted(view.entity_columns, key=attrgetter("name"))
-        if column.name != "__dummy_id"
-    ]
-    for key in join_keys:
-        if key.type not in KEY_TYPES:
-            raise UsageError(f"join key {key.name} of feature view {view.name} has type {key.type}; "
-                             f"Feast can look up {', '.join(sorted(KEY_TYPES))}")  # fmt: skip
+    snapshots, source = snapshot_source(view), view.batch_source
+    assert source is not None
+    found = Findings()
+    join_keys, features = [], []
+    for field in _key_columns(view):
+        with found.of(VIEW, view.name):
+            join_keys.append(_join_key(view.name, field, source_column(source, field.name)))
+    for field in view.features:
+        with found.of(VIEW, view.name):
+            features.append(_feature(view.name, field, source_column(source, field.name)))
+    found.raise_any()
     return SnapshotView(
         name=view.name,
         join_keys=tuple(join_keys),
-        relation=source.get_table_query_string(),
+        relation=snapshots.relation,
         source=source.name,
-        as_of_column=source.timestamp_field,
-        created_at_column=source.created_timestamp_column or None,
-        tombstone_column=source.tags.get(TOMBSTONE_TAG),
-        ttl=view.ttl or None,
-        features=tuple(_feature(view.name, field, column_of.get(field.name, field.name)) for field in view.features),
+        as_of_column=snapshots.as_of_column,
+        created_at_column=snapshots.created_at_column,
+        tombstone_column=snapshots.tombstone_column,
+        ttl=age_limit(view.ttl),
+        features=tuple(features),
         description=view.description,
         owner=view.owner,
         tags=dict(view.tags),
     )
+
+
+def _join_key(view: str, field: "Field", column: str) -> JoinKey:
+    value_type = field.dtype.to_value_type().name
+    if value_type not in KEY_TYPES:
+        raise UsageError(f"join key {field.name} of feature view {view} has type {value_type}; "
+                         f"Feast can look up {', '.join(sorted(KEY_TYPES))}")  # fmt: skip
+    return JoinKey(field.name, column, value_type)
 
 
 def _feature(view: str, field: "Field", column: str) -> Feature:
@@ -191,23 +257,44 @@ def _service(service: "FeatureService") -> Service:
     return Service(service.name, features, service.description, service.owner, dict(service.tags))
 
 
+def _check_join_keys(views: Sequence[SnapshotView], findings: Findings) -> None:
+    # The gateway takes a key by its name, of one type: by another's it would look up other bytes than were written.
+    first: dict[str, tuple[str, str]] = {}
+    for view in views:
+        for key in view.join_keys:
+            value_type, owner = first.setdefault(key.name, (key.type, view.name))
+            if value_type != key.type:
+                sentence = f"has type {value_type} in feature view {owner} and {key.type} in {view.name}"
+                findings.add(JOIN_KEY, key.name, f"join key {key.name} {sentence}; give it one type")
+
+
 def _check_references(
-    views: tuple[SnapshotView, ...], on_demand: tuple[OnDemandView, ...], services: tuple[Service, ...]
+    views: Sequence[SnapshotView],
+    on_demand: Sequence[OnDemandView],
+    services: Sequence[Service],
+    findings: Findings,
 ) -> None:
-    stored = {view.name for view in views}
+    # What was refused is named already: it is not missing.
+    stored = {view.name for view in views} | findings.names(VIEW)
     for view in on_demand:
-        for reference in view.inputs:
-            _check_online(f"on-demand feature view {view.name}", reference.split(":")[0], stored)
-    known = stored | {view.name for view in on_demand}
+        for name in sorted({reference.split(":")[0] for reference in view.inputs}):
+            with findings.of(ON_DEMAND, view.name):
+                _check_online(f"on-demand feature view {view.name}", name, stored)
+    known = stored | {view.name for view in on_demand} | findings.names(ON_DEMAND)
     for service in services:
-        for feature in service.features:
-            _check_online(f"feature service {service.name}", feature.feature_view, known)
-        _check_names(service)
+        for name in sorted({feature.feature_view for feature in service.features}):
+            with findings.of(SERVICE, service.name):
+                _check_online(f"feature service {service.name}", name, known)
+        with findings.of(SERVICE, service.name):
+            _check_names(service)
 
 
 def _check_online(user: str, view: str, known: set[str]) -> None:
     if view not in known:
-        raise UsageError(f"{user} uses feature view {view}, which is not online; set online=True there or leave it out")
+        raise UsageError(
+            f"{user} uses feature view {view}, which is not online; set online=True there or leave it out, "
+            "and put it at the top of a module"
+        )
 
 
 def _check_names(service: Service) -> None:
@@ -222,8 +309,8 @@ def _check_names(service: Service) -> None:
                              f"and of {feature.feature_view}; rename one")  # fmt: skip
 
 
-def _default_service(services: tuple[Service, ...]) -> str:
-    defaults = [service.name for service in services if service.tags.get(DEFAULT_TAG) == "true"]
+def _default_service(services: Sequence["FeatureService"]) -> str:
+    defaults = sorted(service.name for service in services if service.tags.get(DEFAULT_TAG) == "true")
     if len(defaults) != 1:
         found = ", ".join(defaults) or "none"
         raise UsageError(

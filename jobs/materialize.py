@@ -106,7 +106,10 @@ def _materialize(arguments: argparse.Namespace, run: Run) -> str:
         outcome = materializer.materialize(views, as_of, status, verify_all=arguments.verify == "full")
         results = outcome.views
         lock.check()
-        status = purge_retired(client, definitions, status, lock)
+        retained = purge_retired(client, definitions, status, lock)
+        if retained != status or any(result.changed for result in results.values()):
+            materializer.prove_end_state(views, as_of, outcome, whole=arguments.verify == "full")
+        status = retained
         finished = _finished_status(views, results, status, as_of, started_at, run.run_id)
         registry.record_materialization(_news(views, results, status, as_of), as_of)
         write_status(client, settings.project, finished)
@@ -191,6 +194,8 @@ def _finished_status(
             retired=retired_features(view.feature_types, status.get(view.name)),
             previous_rows=_previous_rows(status.get(view.name), as_of),
             run_id=run_id,
+            left_out_rows=results[view.name].left_out_rows,
+            defaulted_elements=results[view.name].defaulted_elements,
         )
         for view in views
     }
@@ -219,6 +224,10 @@ def _summary(as_of: datetime, results: dict[str, ViewResult], publication: Publi
     written = sum(result.written for result in results.values())
     removed = sum(result.removed for result in results.values())
     what = f"{written} written, {removed} removed" if written or removed else "nothing new"
+    left_out = sum(result.left_out_rows for result in results.values())
+    what += f", {left_out} rows left out for want of a key or time" if left_out else ""
+    defaulted = sum(result.defaulted_elements for result in results.values())
+    what += f", {defaulted} NULLs in lists replaced by defaults" if defaulted else ""
     plan = "" if publication is Publication.UNCHANGED else f", serving plan {publication}"
     return (
         f"done: as_of {isoformat(as_of)}, {rows} rows in {len(results)} feature views, {what}, verified{plan}, "

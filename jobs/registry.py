@@ -7,36 +7,33 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from jobs import postgres
-from jobs.definitions import Definitions, resolve
+from jobs import declared, postgres, source_columns
+from jobs.definitions import ON_DEMAND, SERVICE, VIEW, Definitions, resolve
 from jobs.errors import UsageError, VerificationError
 from jobs.feast_store import open_store
-from jobs.online.current_rows import check_source
+from jobs.findings import Findings
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+    from feast.repo_config import RepoConfig
     from feast.repo_contents import RepoContents
 
 
 def apply_repository(settings: Settings, before_change: Callable[[], None]) -> Definitions:
     """Do what `feast apply` does, all or nothing, and return what the registry holds now.
 
-    `before_change` is called between the rehearsal and the first change. Raises UsageError when the repository or what
-    it defines cannot be used; nothing has changed then.
+    `before_change` is called between the rehearsal and the first change. Raises RefusedError, which names all that is
+    wrong, when the repository or what it defines cannot be used; nothing has changed then.
     """
     store = open_store(settings)
     repository = settings.repo.resolve()
     contents = _parse(repository, store.project)
-    with tempfile.TemporaryDirectory() as folder:
-        rehearsal = _with_file_registry(repository, Path(folder))
-        _apply(rehearsal, contents)
-        rehearsed = resolve(rehearsal)
-    _check_sources(rehearsed)
+    rehearsed = _checked(store.config, repository, contents)
     before_change()
     _keep_dates(store, contents)
     _apply(store, contents)
@@ -46,21 +43,56 @@ def apply_repository(settings: Settings, before_change: Callable[[], None]) -> D
     return definitions
 
 
-def _check_sources(definitions: Definitions) -> None:
+def _checked(config: "RepoConfig", repository: Path, contents: "RepoContents") -> Definitions:
+    """What the registry will hold. Raises RefusedError."""
+    findings = Findings()
+    declared.check(config, contents, findings)
+    with tempfile.TemporaryDirectory() as folder:
+        definitions = resolve(_rehearsal(repository, contents, Path(folder), findings), findings)
     # Feast 0.67 takes a Postgres source at its word.
     with postgres.connect("apply sources", autocommit=True) as connection:
         for view in definitions.views:
-            check_source(connection, view)
+            source_columns.check(connection, view, findings)
+    findings.raise_any()
+    return definitions
+
+
+def _rehearsal(repository: Path, contents: "RepoContents", folder: Path, findings: Findings) -> "FeatureStore":
+    """A throw-away registry that holds all that Feast takes of the repository; what it refuses is among `findings`."""
+    whole = _with_file_registry(repository, folder / "whole")
+    try:
+        _apply(whole, contents)
+    except UsageError as error:
+        return _object_by_object(repository, contents, folder / "apart", findings, error)
+    return whole
+
+
+def _object_by_object(
+    repository: Path, contents: "RepoContents", folder: Path, findings: Findings, refusal: UsageError
+) -> "FeatureStore":
+    """Feast's first `refusal` hides the others, so each object is applied alone, behind those that it is made of."""
+    store = _with_file_registry(repository, folder)
+    before = len(list(findings))
+    kinds: list[tuple[str, list[Any]]] = [
+        (VIEW, [*contents.feature_views, *contents.stream_feature_views]),
+        (ON_DEMAND, contents.on_demand_feature_views),
+        (SERVICE, contents.feature_services),
+    ]
+    _apply_objects(store, [*contents.projects, *contents.entities])
+    for kind, things in kinds:
+        for thing in things:
+            if not declared.views_of(thing) & (findings.names(VIEW) | findings.names(ON_DEMAND)):
+                with findings.of(kind, thing.name):
+                    _apply_objects(store, [thing], f" of {kind} {thing.name}")
+    if len(list(findings)) == before:
+        findings.add("repository", store.project, str(refusal))
+    return store
 
 
 def _parse(repository: Path, project: str) -> "RepoContents":
     from feast import Project
-    from feast.repo_operations import is_valid_name, parse_repo
+    from feast.repo_operations import parse_repo
 
-    if not is_valid_name(project):
-        raise UsageError(
-            f"project {project} is not a name that Feast takes: letters, digits, _ and -, with a letter or digit first"
-        )
     with _feast_at(repository):
         try:
             contents = parse_repo(repository)
@@ -86,6 +118,7 @@ def _keep_dates(store: "FeatureStore", contents: "RepoContents") -> None:
 def _with_file_registry(repository: Path, folder: Path) -> "FeatureStore":
     from feast import FeatureStore
 
+    folder.mkdir()
     settings = yaml.safe_load((repository / "feature_store.yaml").read_text())
     settings["registry"] = {"registry_type": "file", "path": str(folder / "registry.db")}
     rehearsal = folder / "feature_store.yaml"
@@ -96,12 +129,24 @@ def _with_file_registry(repository: Path, folder: Path) -> "FeatureStore":
 def _apply(store: "FeatureStore", contents: "RepoContents") -> None:
     from feast.repo_operations import apply_total_with_repo_instance
 
+    with _refusals(store):
+        apply_total_with_repo_instance(store, store.project, store.registry, contents, skip_source_validation=False)
+
+
+def _apply_objects(store: "FeatureStore", objects: list[Any], of: str = "") -> None:
+    with _refusals(store, of):
+        store.apply(objects)
+
+
+@contextlib.contextmanager
+def _refusals(store: "FeatureStore", of: str = "") -> Iterator[None]:
+    """Within, Feast applies; what it refuses is a UsageError."""
     with _feast_at(Path(store.repo_path)) as output:
         try:
-            apply_total_with_repo_instance(store, store.project, store.registry, contents, skip_source_validation=False)
+            yield
         except (Exception, SystemExit) as error:  # Feast's checks raise what they like, and exit where they print
             reason = " ".join((str(error) or output.getvalue()).split())
-            raise UsageError(f"Feast refuses the definitions: {type(error).__name__}: {reason[:500]}") from error
+            raise UsageError(f"Feast refuses the definitions{of}: {type(error).__name__}: {reason[:500]}") from error
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """Settings of the jobs, from environment variables FEATURE_PLATFORM_* or files of a secrets folder."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -12,6 +13,12 @@ from jobs import redis_address
 from jobs.errors import UsageError
 
 PREFIX = "FEATURE_PLATFORM_"
+PROJECT_NAME = re.compile(r"[^\W_]\w*")
+"""What Feast 0.67 takes: its `is_valid_name`, and no hyphen, which it refuses whatever the online store is."""
+PROJECT_RULE = (
+    "a Feast project's name is made of letters, digits and underscores, with a letter or digit first; "
+    "Feast takes no hyphen"
+)
 
 
 class RepositorySettings(BaseSettings):
@@ -25,7 +32,14 @@ class RepositorySettings(BaseSettings):
 class ProjectSettings(RepositorySettings):
     """The repository and the Feast project that it is applied as."""
 
-    project: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    project: str
+
+    @field_validator("project")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        if not PROJECT_NAME.fullmatch(value):
+            raise PydanticCustomError("project", PROJECT_RULE)
+        return value
 
 
 class RedisSettings(RepositorySettings):

@@ -28,12 +28,26 @@ from jobs.training.files import Digest, write_set
 from jobs.training.manifest import ColumnAbout, manifest, registry_hash
 from jobs.training.output import Output, parse_output
 from jobs.training.proven_rows import ProvenRows
-from jobs.training.rows import EVENT_TIMESTAMP, RULES, Counts, Labels, check_keys, find_labels, window_of
+from jobs.training.rows import (
+    EVENT_TIMESTAMP,
+    RULES,
+    Counts,
+    Labels,
+    check_keys,
+    find_labels,
+    left_out_rows,
+    window_of,
+)
 from jobs.training.views import TrainingView, feature_columns, find_service, training_views
 from jobs.training.window import Horizon, LabelledInstant, labelled_instants, parse_horizon
 
 if TYPE_CHECKING:
     from feast import FeatureStore
+
+NOTES = {
+    "left_out_rows": "source rows left out for want of a key or time",
+    "defaulted_elements": "NULLs in lists replaced by defaults",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,6 +96,7 @@ def build_training_set(arguments: argparse.Namespace, run: Run) -> str:
     request = _Request.of(load_settings(), arguments.feature_service, full_names=arguments.full_feature_names)
     builder = _Builder(request, start, end, horizon, run)
     output.put(builder.write)
+    run.details.update(builder.notes)
     return _summary(builder.counts, request.service, output, run)
 
 
@@ -120,9 +135,17 @@ class _Builder:
         self._request, self._horizon, self._run = request, horizon, run
         self._start, self._end = start, end
         self._nulls: Counter[str] = Counter()
+        self._defaulted: Counter[str] = Counter()
+        self._left_out: dict[str, int] = {}
         self._schema = pa.schema([])
+        self._names: dict[str, str] = {}
         self.counts: list[Counts] = []
         """Of each event timestamp, once the set is written."""
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """What was not read as it stands: rows without a key or a time, and NULLs in lists."""
+        return {"left_out_rows": sum(self._left_out.values()), "defaulted_elements": self._defaulted.total()}
 
     def write(self, folder: Path) -> Mapping[str, Digest]:
         """Write the files of the set. Raises JobError when it has no rows, or shows what could not be known."""
@@ -134,6 +157,7 @@ class _Builder:
             oldest, newest = window_of(connection, request.views)
             instants = labelled_instants(self._start or oldest, self._end or newest, self._horizon)
             _check_reached(instants[-1].event_timestamp, newest)
+            self._left_out = {view.name: left_out_rows(connection, view, instants) for view in request.views}
             rows = ProvenRows(request.views, request.labels, instants, request.grace, snapshot)
             expected = sum(estimated_rows(connection, query) for query in rows.queries)
             with (
@@ -150,7 +174,8 @@ class _Builder:
         """Key columns, event timestamp, features, label; rows by key, then event timestamp, whatever the collation."""
         labels, columns = self._request.labels, self._request.columns
         wanted = [*labels.key, EVENT_TIMESTAMP, *columns, labels.label]
-        names = [columns.get(name, name) for name in wanted]
+        self._names = {name: columns.get(name, name) for name in wanted}
+        names = list(self._names.values())
         between = instants[0].event_timestamp, instants[-1].event_timestamp
         for table in rows.tables(lambda schema, tables: self._join(schema, between, tables), advance):
             ordered = table.select(wanted).rename_columns(names)
@@ -169,6 +194,7 @@ class _Builder:
         service = store.get_feature_service(self._request.service.name)
         job: Any = store.get_historical_features(entities, service, full_feature_names=True)
         yield from job.parts()
+        self._defaulted = job.defaulted_elements
 
     def _manifest(self, rows: ProvenRows) -> dict[str, object]:
         request = self._request
@@ -180,7 +206,11 @@ class _Builder:
             horizon=self._horizon,
             grace=request.grace,
             counts=rows.counts,
-            columns=[ColumnAbout(field.name, str(field.type), self._nulls[field.name]) for field in self._schema],
+            left_out_rows=self._left_out,
+            columns=[
+                ColumnAbout(name, str(self._schema.field(name).type), self._nulls[name], self._defaulted[full_name])
+                for full_name, name in self._names.items()
+            ],
             label=request.labels.label,
             view_proofs=view_proofs,
             label_proof=label_proof,
@@ -224,6 +254,7 @@ def _summary(counts: Sequence[Counts], service: Service, output: Output, run: Ru
     by_rule = (
         ", ".join(f"{rule} removed {number:,}" for rule, number in removed.items() if number) or "no rule removed any"
     )
+    by_rule += "".join(f", {run.details[name]:,} {text}" for name, text in NOTES.items() if run.details[name])
     rows = sum(count.rows for count in counts)
     run.details.update({"feature_service": service.name, "rows": rows, "removed": removed, "output": str(output)})
     first, last = counts[0].event_timestamp, counts[-1].event_timestamp

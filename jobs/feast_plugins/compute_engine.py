@@ -38,6 +38,7 @@ from jobs.online.entity_group import EntityGroup
 from jobs.online.load import Load
 from jobs.online.partition import fill
 from jobs.online.store import connect
+from jobs.online.value_check import check_values
 from jobs.online.wire import Wire, opened_wires
 from jobs.settings import RedisSettings
 
@@ -91,6 +92,9 @@ class StreamingComputeEngine(LocalComputeEngine):
             opened_wires(client) as wires,
             arrow_session(conninfo) as session,
         ):
+            with psycopg.connect(conninfo, autocommit=True) as connection:
+                connection.execute("SET TIME ZONE 'UTC'")
+                check_values(connection, view, task.end_time)
             fill(group, session, session.batches(query), wires, Load(group, lock.check, _NotOlder(group)), bar.update)
 
     def _redis_settings(self) -> RedisSettings:

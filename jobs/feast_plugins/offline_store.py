@@ -29,13 +29,14 @@ from feast.infra.offline_stores.offline_store import RetrievalJob, RetrievalMeta
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
-from feast.types import from_feast_to_pyarrow_type
 from pydantic import Field, StrictStr
 
 from jobs.feast_plugins.entity_rows import Entities, EntityStream, check_columns, entity_rows
-from jobs.feast_plugins.point_in_time import current_rows_query
+from jobs.feast_plugins.result_columns import promised_type
 from jobs.feast_plugins.retrieval import PointInTimeRetrievalJob
-from jobs.feast_plugins.view_sources import RequestedView, entity_keys, requested_views, tombstone_column
+from jobs.feast_plugins.standing_rows import standing_rows
+from jobs.feast_plugins.view_sources import RequestedView, requested_views
+from jobs.feast_sources import TOMBSTONE_TAG
 
 TYPE: Final = "jobs.feast_plugins.offline_store.PointInTimePostgreSQLOfflineStore"
 
@@ -130,10 +131,10 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
         start_date: datetime,
         end_date: datetime,
     ) -> RetrievalJob:
-        """Per key the row of the greatest (as_of, created_at) in the window, as if withdrawn rows had never been."""
+        """Per key the current row at the window's end, unless it is older than the window."""
         return PostgreSQLOfflineStore.pull_latest_from_table_or_query(
             config,
-            _without_withdrawn(data_source, join_key_columns, timestamp_field, created_timestamp_column),
+            _standing(config, data_source, join_key_columns, timestamp_field, created_timestamp_column),
             join_key_columns,
             feature_name_columns,
             timestamp_field,
@@ -156,7 +157,9 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
         """All rows in the window; of a source with tombstones only those that count today."""
         return PostgreSQLOfflineStore.pull_all_from_table_or_query(
             config,
-            _without_withdrawn(data_source, join_key_columns, timestamp_field, created_timestamp_column),
+            _standing(config, data_source, join_key_columns, timestamp_field, created_timestamp_column)
+            if data_source.tags.get(TOMBSTONE_TAG)
+            else data_source,
             join_key_columns,
             feature_name_columns,
             timestamp_field,
@@ -169,9 +172,9 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
 def _key_types(views: list[RequestedView]) -> dict[str, Any]:
     """The Arrow types of the join keys by definition, under the entity frame's names."""
     return {
-        key.entity_column: from_feast_to_pyarrow_type(column.dtype)
+        key.entity_column: promised_type(column.dtype)
         for requested in views
-        for key, column in zip(entity_keys(requested.view), requested.view.entity_columns, strict=False)
+        for key, column in zip(requested.source.keys, requested.view.entity_columns, strict=False)
     }
 
 
@@ -181,15 +184,16 @@ def _metadata(entities: Entities, feature_refs: list[str]) -> RetrievalMetadata:
     return RetrievalMetadata(feature_refs, keys, min_event_timestamp=earliest, max_event_timestamp=latest)
 
 
-def _without_withdrawn(
-    source: DataSource, join_keys: list[str], timestamp_field: str, created_timestamp_column: str | None
+def _standing(
+    config: RepoConfig,
+    source: DataSource,
+    join_keys: list[str],
+    timestamp_field: str,
+    created_timestamp_column: str | None,
 ) -> DataSource:
-    tombstone = tombstone_column(source)
-    if tombstone is None:
-        return source
-    query = current_rows_query(
-        source.get_table_query_string(), join_keys, timestamp_field, created_timestamp_column, tombstone
-    )
+    settings = config.offline_store
+    assert isinstance(settings, PointInTimePostgreSQLOfflineStoreConfig)
+    query = standing_rows(settings, source, join_keys, timestamp_field, created_timestamp_column)
     return PostgreSQLSource(name=source.name, query=query, timestamp_field=timestamp_field)
 
 

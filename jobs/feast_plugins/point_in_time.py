@@ -1,15 +1,25 @@
 """The SQL of a point-in-time join, right in both times.
 
-For an entity row (keys, t) and a feature view, among the rows of the view's source with these keys that were known by
-t + grace: per as_of the one with the latest created_at counts; where that one is a tombstone the as_of is absent; of
-the remaining the greatest as_of <= t wins, unless it is older than t - ttl (t - ttl itself is young enough).
+For an entity row (keys, t) and a feature view: the row of the view's source that is current at t by the rule of
+`jobs.current_row`, among those that were known by t + grace.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from psycopg import sql
+
+from jobs.current_row import (
+    SnapshotSource,
+    TypedColumn,
+    comma,
+    conjunction,
+    instant,
+    key_is,
+    key_operand,
+    source_column,
+)
 
 ROW = sql.Identifier("__row")
 AS_OF = sql.Identifier("__as_of")
@@ -21,20 +31,17 @@ class EntityKey:
     """A join key: its column in the entity rows and its column in the source."""
 
     entity_column: str
-    source_column: str
+    source_column: TypedColumn
 
 
 @dataclass(frozen=True)
 class ViewSource:
-    """One feature view as the join reads it; columns are named as in the source."""
+    """One feature view as the join reads it."""
 
-    relation: str
-    """A table, or a query in parentheses."""
+    snapshots: SnapshotSource
     keys: tuple[EntityKey, ...]
     features: tuple[str, ...]
-    as_of: str
-    created_at: str | None
-    tombstone: str | None
+    """The source's columns of the features that are asked for."""
     ttl: timedelta | None
     """None: a row is never too old."""
     grace: timedelta
@@ -62,10 +69,10 @@ def entity_rows_of_query(query: str, instant: str, columns: Sequence[str]) -> En
 def entity_rows_of_arrays(arrays: Sequence[tuple[str, str, list[object]]], instant: str) -> EntityRows:
     """Rows given as (column, Postgres type, values) of equal length; the join repeats none of them."""
     relation = sql.SQL("SELECT * FROM unnest({arrays}) WITH ORDINALITY AS q({names}, {row})").format(
-        arrays=_list(
+        arrays=comma(
             sql.SQL("{}::{}[]").format(sql.Literal(values), sql.SQL(pg_type)) for _, pg_type, values in arrays
         ),
-        names=_list(sql.Identifier(name) for name, _, _ in arrays),
+        names=comma(sql.Identifier(name) for name, _, _ in arrays),
         row=ROW,
     )
     return EntityRows(relation, instant, ())
@@ -91,93 +98,58 @@ def join_query(entities: EntityRows, views: Sequence[ViewSource]) -> str:
         "ORDER BY e.{row}"
     )
     return query.format(
-        relation=entities.relation, selected=_list(selected), joins=sql.SQL("\n").join(joins), row=ROW
+        relation=entities.relation, selected=comma(selected), joins=sql.SQL("\n").join(joins), row=ROW
     ).as_string(None)
 
 
-def current_rows_query(
-    relation: str, key_columns: Sequence[str], as_of: str, created_at: str | None, tombstone: str
-) -> str:
-    """The rows of a source that count today: per (keys, as_of) the latest created_at, tombstones left out."""
-    pair = [sql.Identifier(column) for column in (*key_columns, as_of)]
-    order: list[sql.Composable] = list(pair)
-    if created_at:
-        order.append(sql.SQL("{} DESC").format(sql.Identifier(created_at)))
-    query = sql.SQL(
-        "SELECT * FROM (SELECT DISTINCT ON ({pair}) * FROM {relation} AS s ORDER BY {order}) AS known\n"
-        "WHERE NOT COALESCE({tombstone}, false)"
-    )
-    return query.format(
-        pair=_list(pair),
-        relation=sql.SQL(relation),
-        order=_list(order),
-        tombstone=sql.Identifier(tombstone),
-    ).as_string(None)
-
-
-def _latest(view: ViewSource, instant: str) -> sql.Composed:
+def _latest(view: ViewSource, instant_column: str) -> sql.Composed:
     """Per entity row the view's row that counts; an entity row without one is left out."""
+    source = view.snapshots
     query = sql.SQL(
         "  SELECT DISTINCT ON ({row}) * FROM (\n"
-        "    SELECT DISTINCT ON (e.{row}, s.{as_of})\n"
-        "      e.{row}, s.{as_of} AS {as_of_alias}, {withdrawn} AS {withdrawn_alias}{features}\n"
-        "    FROM entity_rows AS e JOIN {relation} AS s ON {conditions}\n"
-        "    ORDER BY {order}\n"
+        "    SELECT DISTINCT ON (e.{row}, {as_of})\n"
+        "      e.{row}, {as_of} AS {as_of_alias}, {tombstone} AS {withdrawn_alias}{features}\n"
+        "    FROM entity_rows AS e JOIN {table} ON {conditions}\n"
+        "    ORDER BY e.{row}, {latest_first}\n"
         "  ) AS known\n"
-        "  WHERE NOT COALESCE({withdrawn_alias}, false)\n"
+        "  WHERE NOT {withdrawn_alias}\n"
         "  ORDER BY {row}, {as_of_alias} DESC"
     )
     return query.format(
         row=ROW,
-        as_of=sql.Identifier(view.as_of),
+        as_of=source.as_of,
         as_of_alias=AS_OF,
-        withdrawn=_source(view.tombstone) if view.tombstone else sql.SQL("false"),
+        tombstone=source.is_tombstone,
         withdrawn_alias=WITHDRAWN,
         features=sql.SQL("").join(
-            sql.SQL(", {} AS {}").format(_source(column), _feature(index)) for index, column in enumerate(view.features)
+            sql.SQL(", {} AS {}").format(source_column(name), _feature(index))
+            for index, name in enumerate(view.features)
         ),
-        relation=sql.SQL(view.relation),
-        conditions=sql.SQL(" AND ").join(_conditions(view, instant)),
-        order=_list(_order(view)),
+        table=source.table,
+        conditions=conjunction(_conditions(view, instant_column)),
+        latest_first=comma(source.latest_first),
     )
 
 
-def _conditions(view: ViewSource, instant: str) -> list[sql.Composable]:
-    t, as_of = sql.SQL("e.{}").format(sql.Identifier(instant)), _source(view.as_of)
+def _conditions(view: ViewSource, instant_column: str) -> list[sql.Composable]:
+    source, t = view.snapshots, instant(_entity(instant_column))
     conditions: list[sql.Composable] = [
-        sql.SQL("s.{} = e.{}").format(sql.Identifier(key.source_column), sql.Identifier(key.entity_column))
+        key_is(
+            source_column(key.source_column.name),
+            key.source_column.type,
+            key_operand(_entity(key.entity_column), key.source_column.type),
+        )
         for key in view.keys
     ]
-    conditions.append(sql.SQL("{} <= {}").format(as_of, t))
-    if view.ttl is not None:
-        conditions.append(sql.SQL("{} >= {} - {}").format(as_of, t, sql.Literal(view.ttl)))
-    if view.created_at:
-        conditions.append(sql.SQL("{} <= {} + {}").format(_source(view.created_at), t, sql.Literal(view.grace)))
+    conditions += [*source.window(t, view.ttl), source.is_placed]
+    if source.created_at is not None:
+        conditions.append(sql.SQL("{} <= {} + {}").format(source.created_at, t, sql.Literal(view.grace)))
     return conditions
 
 
-def _order(view: ViewSource) -> list[sql.Composable]:
-    order: list[sql.Composable] = [sql.SQL("e.{}").format(ROW), sql.SQL("{} DESC").format(_source(view.as_of))]
-    if view.created_at:
-        order.append(sql.SQL("{} DESC").format(_source(view.created_at)))
-    return order + tie_order(view)
-
-
-def tie_order(view: ViewSource) -> list[sql.Composable]:
-    """How two rows of equal times are ordered: the choice must not hang on where the table happens to hold them."""
-    order: list[sql.Composable] = [sql.SQL("{}::text").format(_source(column)) for column in view.features]
-    if view.tombstone:
-        order.append(sql.SQL("COALESCE({}, false)").format(_source(view.tombstone)))
-    return order
-
-
-def _source(column: str) -> sql.Composed:
-    return sql.SQL("s.{}").format(sql.Identifier(column))
+def _entity(column: str) -> sql.Composed:
+    return sql.SQL("e.{}").format(sql.Identifier(column))
 
 
 def _feature(index: int) -> sql.Identifier:
     return sql.Identifier(f"f{index}")
-
-
-def _list(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)

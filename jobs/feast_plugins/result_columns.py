@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 from feast.type_map import pg_type_code_to_arrow
+from feast.types import Array, Bytes, FeastType, from_feast_to_pyarrow_type
 from psycopg import sql
 from psycopg.postgres import types
 
@@ -16,8 +17,15 @@ TIMESTAMPTZ_OID = 1184
 _DRIVERS_OWN = ("bool", "int2", "int4", "int8", "float4", "float8", "text", "varchar", "bpchar", "name", "bytea",
                 "date", "timestamp", "timestamptz")  # fmt: skip
 _NATIVE = frozenset(oid for name in _DRIVERS_OWN for oid in (types[name].oid, types[name].array_oid))
+_TEXTS = frozenset(types[name].oid for name in ("text", "varchar", "name"))
+_TEXT_ARRAYS = frozenset(types[name].array_oid for name in ("text", "varchar", "name"))
 _NUMERIC = types["numeric"]
 _JSON = frozenset({types["json"].oid, types["jsonb"].oid})
+# Source: feast.type_map._LIST_NONE_DEFAULTS of Feast 0.67.
+_LIST_DEFAULTS: tuple[tuple[Callable[[pa.DataType], bool], Any], ...] = (
+    (pa.types.is_string, ""), (pa.types.is_binary, b""), (pa.types.is_integer, 0), (pa.types.is_floating, 0.0),
+    (pa.types.is_boolean, False),
+)  # fmt: skip
 # Enough digits for any BIGINT, and for fractions, which are refused.
 _INTEGRAL = pa.decimal256(58, 38)
 
@@ -56,9 +64,57 @@ class ReadColumn:
                 values = _documents(values, target)
             elif self.oid == _NUMERIC.oid and pa.types.is_integer(target):
                 values = values.cast(_INTEGRAL)
+            elif self.oid == _NUMERIC.array_oid and pa.types.is_list(target) and pa.types.is_integer(target.value_type):
+                values = values.cast(pa.list_(_INTEGRAL))
             return values.cast(target)
         except pa.ArrowException as error:
             raise ValueError(f"column {self.result.name} does not fit its defined type {target}: {error}") from error
+
+
+def with_defaults(values: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+    """Lists with the default that Feast writes online in the place of each NULL in them, and how many these are.
+
+    An instant stays NULL: its default is what Feast reads as none.
+    """
+    element = values.type.value_type if pa.types.is_list(values.type) else pa.null()
+    missing = sum(chunk.flatten().null_count for chunk in values.chunks) if not pa.types.is_null(element) else 0
+    default = next((default for is_kind, default in _LIST_DEFAULTS if is_kind(element)), None)
+    if not missing or default is None:
+        return values, missing
+    lists = [None if row is None else [default if item is None else item for item in row] for row in values.to_pylist()]
+    return pa.chunked_array([pa.array(lists, values.type)]), missing
+
+
+@dataclass(frozen=True)
+class FeatureColumn(ReadColumn):
+    """A feature's column: as a text Postgres' own text of the value, which is what the online store has."""
+
+    def expression(self, value: sql.Composable) -> sql.Composable:
+        """What to ask the database for."""
+        is_list = pa.types.is_list(self.result.type)
+        if not self._is_text:
+            return super().expression(value)
+        if self.oid in (_TEXT_ARRAYS if is_list else _TEXTS):
+            return value
+        return sql.SQL("{}::text[]" if is_list else "{}::text").format(value)
+
+    def array(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Raises ValueError naming the column when a value does not fit the type."""
+        return values.cast(self.result.type) if self._is_text else super().array(values)
+
+    @property
+    def _is_text(self) -> bool:
+        promised = self.result.type
+        return bool(pa.types.is_string(promised.value_type if pa.types.is_list(promised) else promised))
+
+
+def promised_type(defined: FeastType) -> pa.DataType:
+    """The Arrow type of a Feast type; Feast 0.67 names none of its own for Bytes."""
+    if defined == Bytes:
+        return pa.binary()
+    if isinstance(defined, Array) and defined.base_type == Bytes:
+        return pa.list_(pa.binary())
+    return from_feast_to_pyarrow_type(defined)
 
 
 def described(connection: psycopg.Connection, query: str) -> list[tuple[str, int]]:

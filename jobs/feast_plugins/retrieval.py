@@ -1,5 +1,6 @@
 """What `get_historical_features` returns: the joined rows whole, or part by part in bounded memory."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,11 +13,11 @@ from feast.infra.offline_stores.offline_store import RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import RepoConfig
 from feast.saved_dataset import ValidationReference
-from feast.types import from_feast_to_pyarrow_type
 
 from jobs.feast_plugins.entity_rows import Entities
 from jobs.feast_plugins.join import PointInTimeJoin
 from jobs.feast_plugins.point_in_time import join_query
+from jobs.feast_plugins.result_columns import promised_type, with_defaults
 from jobs.feast_plugins.sessions import either_snapshot
 from jobs.feast_plugins.view_sources import RequestedView
 
@@ -42,6 +43,8 @@ class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
         super().__init__(self._query, config, full_feature_names, on_demand_feature_views)
         self._entities, self._views, self._key_types = entities, views, key_types
         self._find_metadata = metadata
+        self.defaulted_elements: Counter[str] = Counter()
+        """By column how many NULLs in lists were replaced so far by what Feast writes online for them."""
 
     @property
     def metadata(self) -> RetrievalMetadata:
@@ -63,14 +66,23 @@ class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
         """
         with self._join(timeout) as join:
             for part in join.parts(rows):
-                yield self._as_defined(_Part(part, self).to_arrow())
+                yield self._as_defined(_Part(self._with_defaults(part), self).to_arrow())
 
     def _to_df_internal(self, timeout: int | None = None) -> pd.DataFrame:
         return _to_pandas(self._to_arrow_internal(timeout))
 
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         with self._join(timeout) as join:
-            return join.whole()
+            return self._with_defaults(join.whole())
+
+    def _with_defaults(self, table: pa.Table) -> pa.Table:
+        features = sum(len(view.columns) for view in self._views)
+        for place in range(table.num_columns - features, table.num_columns):
+            values, count = with_defaults(table[place])
+            if count:
+                self.defaulted_elements[table.field(place).name] += count
+                table = table.set_column(place, table.field(place), values)
+        return table
 
     def _as_defined(self, part: pa.Table) -> pa.Table:
         """With on-demand features of the types of their definition, which what a part happens to hold does not tell."""
@@ -80,8 +92,7 @@ class PointInTimeRetrievalJob(PostgreSQLRetrievalJob):
             for field in view.features
         }
         fields = [
-            field.with_type(from_feast_to_pyarrow_type(types[field.name])) if field.name in types else field
-            for field in part.schema
+            field.with_type(promised_type(types[field.name])) if field.name in types else field for field in part.schema
         ]
         return part.cast(pa.schema(fields))
 

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from jobs.arrow_snapshot import ArrowSnapshot
+from jobs.current_row import comma, conjunction, key_is, key_operand, key_type, source_column
 from jobs.feast_plugins.as_of_join import History, Limits
-from jobs.feast_plugins.point_in_time import tie_order
-from jobs.feast_plugins.result_columns import ReadColumn, described
+from jobs.feast_plugins.result_columns import FeatureColumn, described
 from jobs.feast_plugins.view_sources import RequestedView
 from jobs.instant_numbers import instant_numbers
 from jobs.key_order import key_order
@@ -20,7 +20,7 @@ from jobs.row_numbers import Numbers, RowNumbers
 
 TEXT = "text"
 INTEGER = "integer"
-# Types whose values are equal in Arrow just where they are in Postgres.
+# Types whose values are equal in Arrow just where the bytes of a key are.
 _KINDS = {25: TEXT, 1043: TEXT, 20: INTEGER, 21: INTEGER, 23: INTEGER}
 ARROW_KEYS = {TEXT: pa.string(), INTEGER: pa.int64()}
 
@@ -28,6 +28,11 @@ ARROW_KEYS = {TEXT: pa.string(), INTEGER: pa.int64()}
 def kind_of_key(oid: int) -> str | None:
     """TEXT or INTEGER for a Postgres type that can be compared here; None for one that only Postgres compares."""
     return _KINDS.get(oid)
+
+
+def _kind_of(kind: str, oid: int) -> str | None:
+    """The same for a source's key of Feast's type `kind`, which a text is whatever the column's type."""
+    return TEXT if kind == "STRING" else _KINDS.get(oid)
 
 
 @dataclass(frozen=True)
@@ -43,16 +48,19 @@ class ViewRows:
 
     def __init__(self, connection: psycopg.Connection, requested: RequestedView) -> None:
         """Asks the database for the types of the view's columns."""
-        self.view = requested.source
+        self.view, self._source = requested.source, requested.source.snapshots
         self.keys = tuple(key.entity_column for key in self.view.keys)
-        columns = [*(key.source_column for key in self.view.keys), *self.view.features]
-        relation = sql.SQL("SELECT {} FROM {} AS s").format(
-            sql.SQL(", ").join(map(_source, columns)) if columns else sql.SQL("1"), sql.SQL(self.view.relation)
+        columns = [*(key.source_column.name for key in self.view.keys), *self.view.features]
+        relation = sql.SQL("SELECT {} FROM {}").format(
+            comma(map(source_column, columns)) if columns else sql.SQL("1"), self._source.table
         )
         oids = [oid for _, oid in described(connection, relation.as_string(None))]
-        self.key_kinds = [kind_of_key(oid) for oid in oids[: len(self.keys)]]
+        self.key_kinds = [
+            _kind_of(key.source_column.type, oid)
+            for key, oid in zip(self.view.keys, oids[: len(self.keys)], strict=True)
+        ]
         self.columns = [
-            ReadColumn(oid, result) for oid, result in zip(oids[len(self.keys) :], requested.columns, strict=False)
+            FeatureColumn(oid, result) for oid, result in zip(oids[len(self.keys) :], requested.columns, strict=False)
         ]
 
     def query(self, window: Window, order: Sequence[str] = ()) -> str:
@@ -60,7 +68,7 @@ class ViewRows:
         query = self._select(sql.SQL(""), self._conditions(window))
         if order:
             places = [self.keys.index(name) for name in order]
-            columns = [_source(self.view.keys[place].source_column) for place in places]
+            columns = [self._operands[place] for place in places]
             textual = [self.key_kinds[place] == TEXT for place in places]
             query += sql.SQL(" ORDER BY {}").format(key_order(columns, textual))
         return query.as_string(None)
@@ -68,28 +76,23 @@ class ViewRows:
     def history(self, rows: pa.Table, numbers: RowNumbers) -> History:
         """`rows`, as `query` gives them, under the numbers of the entity rows' keys."""
         width = len(self.keys)
-        created_at = instant_numbers(rows["created_at"]) if self.view.created_at else None
-        withdrawn = rows["withdrawn"].to_numpy() if self.view.tombstone else None
+        created_at = instant_numbers(rows["created_at"]) if self._source.created_at_column else None
+        withdrawn = rows["withdrawn"].to_numpy() if self._source.tombstone_column else None
         return History(
             numbers.find(rows.columns[:width], rows.num_rows), instant_numbers(rows["as_of"]), created_at, withdrawn
         )
 
     def without_ties(self, snapshot: ArrowSnapshot, window: Window, rows: pa.Table, tied: Numbers) -> pa.Table:
-        """`rows`, with one row for each of the keys and times of `tied`: the one that the join in SQL would take.
-
-        Their order is that of Postgres' collation, so Postgres says which one.
-        """
+        """`rows`, with one row for each of the keys and times of `tied`: the one that the join in SQL would take."""
         names = rows.column_names[: len(self.keys)]
         keys = rows.select(names).take(pa.array(tied)).group_by(names).aggregate([]) if names else rows.slice(0, 0)
         conditions = self._conditions(window)
         if names:
-            conditions.append(_among(self.view.keys[0].source_column, keys.column(0).unique().to_pylist()))
-        times = [*(_source(key.source_column) for key in self.view.keys), _source(self.view.as_of)]
-        times += [_source(self.view.created_at)] if self.view.created_at else []
-        distinct = sql.SQL("DISTINCT ON ({}) ").format(sql.SQL(", ").join(times))
-        query = self._select(distinct, conditions) + sql.SQL(" ORDER BY {}").format(
-            sql.SQL(", ").join([*times, *tie_order(self.view)])
-        )
+            conditions.append(self._among(keys.column(0).unique().to_pylist()))
+        source = self._source
+        times = [*source.key, source.as_of, *filter(None, [source.created_at])]
+        query = self._select(sql.SQL("DISTINCT ON ({}) ").format(comma(times)), conditions)
+        query += sql.SQL(" ORDER BY {}").format(comma([*source.key, *source.latest_first]))
         chosen = snapshot.table(query.as_string(None)).cast(rows.schema)
         if not names:
             return chosen
@@ -107,48 +110,48 @@ class ViewRows:
         """The view's ttl and grace."""
         return Limits.of(self.view.ttl, self.view.grace)
 
+    @property
+    def _operands(self) -> list[sql.Composed]:
+        """The join keys' values."""
+        columns = [key.source_column for key in self.view.keys]
+        return [key_operand(source_column(column.name), column.type) for column in columns]
+
     def _select(self, distinct: sql.Composable, conditions: Sequence[sql.Composable]) -> sql.Composed:
-        view = self.view
+        source = self._source
         selected: list[sql.Composable] = [
-            sql.SQL("{}{} AS {}").format(
-                _source(key.source_column), sql.SQL("::bigint" if kind == INTEGER else ""), sql.Identifier(f"k{index}")
-            )
-            for index, (key, kind) in enumerate(zip(view.keys, self.key_kinds, strict=True))
+            sql.SQL("{} AS {}").format(operand, sql.Identifier(f"k{index}"))
+            for index, operand in enumerate(self._operands)
         ]
-        selected.append(sql.SQL("{}::timestamptz AS as_of").format(_source(view.as_of)))
-        if view.created_at:
-            selected.append(sql.SQL("{}::timestamptz AS created_at").format(_source(view.created_at)))
-        if view.tombstone:
-            selected.append(sql.SQL("COALESCE({}, false) AS withdrawn").format(_source(view.tombstone)))
+        selected.append(sql.SQL("{} AS as_of").format(source.as_of))
+        if source.created_at is not None:
+            selected.append(sql.SQL("{} AS created_at").format(source.created_at))
+        if source.tombstone_column:
+            selected.append(sql.SQL("{} AS withdrawn").format(source.is_tombstone))
         selected += [
-            sql.SQL("{} AS {}").format(column.expression(_source(name)), sql.Identifier(f"f{index}"))
-            for index, (name, column) in enumerate(zip(view.features, self.columns, strict=True))
+            sql.SQL("{} AS {}").format(column.expression(source_column(name)), sql.Identifier(f"f{index}"))
+            for index, (name, column) in enumerate(zip(self.view.features, self.columns, strict=True))
         ]
-        return sql.SQL("SELECT {distinct}{selected} FROM {relation} AS s WHERE {conditions}").format(
+        return sql.SQL("SELECT {distinct}{selected} FROM {table} WHERE {conditions}").format(
             distinct=distinct,
-            selected=sql.SQL(", ").join(selected),
-            relation=sql.SQL(view.relation),
-            conditions=sql.SQL(" AND ").join(conditions),
+            selected=comma(selected),
+            table=source.table,
+            conditions=conjunction(conditions),
         )
 
     def _conditions(self, window: Window) -> list[sql.Composable]:
-        view = self.view
-        conditions: list[sql.Composable] = [
-            sql.SQL("{} IS NOT NULL").format(_source(key.source_column)) for key in view.keys
-        ]
-        conditions.append(sql.SQL("{} <= {}").format(_source(view.as_of), sql.Literal(window.last)))
+        source, view = self._source, self.view
+        conditions: list[sql.Composable] = [source.is_placed]
+        conditions.append(sql.SQL("{} <= {}").format(source.as_of, sql.Literal(window.last)))
         if view.ttl is not None:
             first = sql.SQL("{}::timestamptz - {}").format(sql.Literal(window.first), sql.Literal(view.ttl))
-            conditions.append(sql.SQL("{} >= {}").format(_source(view.as_of), first))
-        if view.created_at:
+            conditions.append(sql.SQL("{} >= {}").format(source.as_of, first))
+        if source.created_at is not None:
             last = sql.SQL("{}::timestamptz + {}").format(sql.Literal(window.last), sql.Literal(view.grace))
-            conditions.append(sql.SQL("{} <= {}").format(_source(view.created_at), last))
+            conditions.append(sql.SQL("{} <= {}").format(source.created_at, last))
         return conditions
 
-
-def _source(column: str) -> sql.Composed:
-    return sql.SQL("s.{}").format(sql.Identifier(column))
-
-
-def _among(column: str, values: list[object]) -> sql.Composed:
-    return sql.SQL("{} = ANY({})").format(_source(column), sql.Literal(values))
+    def _among(self, values: list[object]) -> sql.Composed:
+        """Whether a row's first key is one of these values."""
+        column = self.view.keys[0].source_column
+        array = sql.SQL("ANY ({}::{}[])").format(sql.Literal(values), sql.SQL(key_type(column.type)))
+        return key_is(source_column(column.name), column.type, array)

@@ -34,9 +34,11 @@ class Block:
     """For all views each field's name and value as RESP bulk strings; nothing for a view that there is no row of."""
     digests: Hashes
     """For each view the sum, modulo 2**64, of the hashes of its rows."""
+    defaulted: npt.NDArray[np.int64]
+    """For each view how many elements of lists are NULL in the source and a default value here."""
 
     def take(self, rows: npt.NDArray[np.int64]) -> "Block":
-        """The block of some of its entities; its digests are those of all."""
+        """The block of some of its entities; what is told of each view is that of all."""
         place = integers(rows)
         return Block(
             self.group,
@@ -46,6 +48,7 @@ class Block:
             tuple(tuple(column.take(rows) for column in columns) for columns in self.columns),
             self.named_values.take(place),
             self.digests,
+            self.defaulted,
         )
 
     @cached_property

@@ -25,6 +25,7 @@ class BlockEncoder:
         keys = self._keys([next(columns) for _ in group.join_keys], batch.num_rows)
         key_hashes = hashes(keys)
         encoded, named_values, instants, digests = [], list[pa.Array | pa.Scalar](), [], []
+        defaulted = []
         for view, fields in zip(group.views, group.fields_of, strict=True):
             values = [
                 encode_values(next(columns), feature.type, f"feature {view.name}:{feature.name}")
@@ -35,6 +36,7 @@ class BlockEncoder:
             values.append(encode_timestamps(micros))
             named_values += masked(bulk_parts(values, [bulk(field) for field in fields]), is_present)
             digests.append(_digest(key_hashes, values, is_present))
+            defaulted.append(sum(value.defaulted for value in values))
             encoded.append(tuple(values))
             instants.append(np.where(is_present, micros, NO_ROW))
         return Block(
@@ -45,6 +47,7 @@ class BlockEncoder:
             tuple(encoded),
             join(*named_values),
             np.array(digests, np.uint64),
+            np.array(defaulted, np.int64),
         )
 
     def _keys(self, columns: list[pa.Array], count: int) -> pa.Array:

@@ -29,6 +29,9 @@ _FIELDS = {
 _LIST_FIELDS = 10
 _VARINT, _FIXED64, _DELIMITED, _FIXED32 = 0, 1, 2, 5
 _WIRE_TYPES = {"BYTES": _DELIMITED, "STRING": _DELIMITED, "DOUBLE": _FIXED64, "FLOAT": _FIXED32}
+# A NULL in a list is this, as Feast writes it; all else is zero or empty.
+# Source: feast.type_map._LIST_NONE_DEFAULTS of Feast 0.67; the instant is numpy's NaT as a number.
+_NULL_INSTANT = np.iinfo(np.int64).min
 _KEY_TYPES = {"BYTES": 1, "STRING": 2, "INT32": 3, "INT64": 4, "UNIX_TIMESTAMP": 8}
 MICROSECONDS = 1_000_000
 
@@ -41,15 +44,17 @@ def encode_values(column: pa.Array, value_type: str, name: str) -> EncodedColumn
     if value_type.endswith("_LIST"):
         item_type = value_type.removesuffix("_LIST")
         field, wire_type = _FIELDS[item_type] + _LIST_FIELDS, _DELIMITED
-        contents = _list_contents(column, item_type, name)
+        items = column.flatten()
+        contents, defaulted = _list_contents(column, items, item_type, name), items.null_count
     else:
+        defaulted = 0
         field, wire_type = _FIELDS[value_type], _WIRE_TYPES.get(value_type, _VARINT)
         contents = _contents(as_type(column, value_type, name), value_type)
     is_valid = None
     if column.null_count:
         contents = pc.if_else(column.is_valid(), contents, constant(b""))
         is_valid = flags(column.is_valid())
-    return EncodedColumn(contents, varint(field << 3 | wire_type), wire_type == _DELIMITED, is_valid)
+    return EncodedColumn(contents, varint(field << 3 | wire_type), wire_type == _DELIMITED, is_valid, defaulted)
 
 
 def encode_timestamps(micros: Micros) -> EncodedColumn:
@@ -120,12 +125,12 @@ def _delimited(tag: bytes, contents: pa.Array) -> pa.Array:
     return join(by_length(contents, lambda length: tag + varint(length)), contents)
 
 
-def _list_contents(column: pa.Array, item_type: str, name: str) -> pa.Array:
-    """What stands behind the tag and the length of each list."""
-    items = column.flatten()
-    if items.null_count:
-        raise DataError(f"{name} holds a list with a NULL in it, which Feast's type {item_type}_LIST cannot hold")
-    contents = _contents(as_type(items, item_type, name), item_type)
+def _list_contents(column: pa.Array, items: pa.Array, item_type: str, name: str) -> pa.Array:
+    """What stands behind the tag and the length of each list; `items` are the elements of all."""
+    values = as_type(items, item_type, name)
+    if item_type == "UNIX_TIMESTAMP":
+        values = without_nulls(values, integers(np.array([_NULL_INSTANT]))[0])
+    contents = _contents(values, item_type)
     is_packed = _WIRE_TYPES.get(item_type) != _DELIMITED
     if not is_packed:
         contents = _delimited(b"\x0a", contents)

@@ -1,13 +1,14 @@
-"""Which row of a snapshot table is current at T: the greatest (as_of, created_at) with as_of <= T, within ttl."""
+"""The current rows of feature views at T by the rule of `jobs.current_row`, as materialization and checks read them."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from jobs.current_row import comma, conjunction, feature_value, key_is, key_type, source_column
 from jobs.definitions import SnapshotView
 from jobs.errors import UsageError
 
@@ -23,14 +24,16 @@ _MISFITS = (
 
 @dataclass(frozen=True)
 class Partition:
-    """The entities whose key's hash, modulo `count`, is `number`; one of one is all."""
+    """The entities whose key's hash under `seed`, modulo `count`, is `number`; one of one is all."""
 
     number: int = 0
     count: int = 1
+    seed: int = 0
 
     def split(self, parts: int) -> "list[Partition]":
         """The same entities in so many partitions."""
-        return [Partition(self.number + part * self.count, parts * self.count) for part in range(parts)]
+        return [replace(self, number=self.number + part * self.count, count=parts * self.count)
+                for part in range(parts)]  # fmt: skip
 
 
 ALL = Partition()
@@ -45,8 +48,9 @@ def newest_as_of(connection: psycopg.Connection, views: Sequence[SnapshotView], 
     """The newest as_of not after `until` in the tables of `views`; None when there is none."""
     newest: datetime | None = None
     for view in views:
-        query = sql.SQL("SELECT max({as_of}) FROM {relation} AS snapshots WHERE {as_of} <= {until}").format(
-            as_of=sql.Identifier(view.as_of_column), relation=sql.SQL(view.relation), until=sql.Literal(until)
+        source = view.snapshots
+        query = sql.SQL("SELECT max({as_of}) FROM {table} WHERE {placed} AND {as_of} <= {until}").format(
+            as_of=source.as_of, table=source.table, placed=source.is_placed, until=sql.Literal(until)
         )
         row = _execute(connection, view, query).fetchone()
         if row is not None and row[0] is not None and (newest is None or row[0] > newest):
@@ -57,27 +61,27 @@ def newest_as_of(connection: psycopg.Connection, views: Sequence[SnapshotView], 
 def has_current_row(connection: psycopg.Connection, view: SnapshotView, as_of: datetime) -> bool:
     """Whether `view` has a current row at `as_of`. Raises UsageError when its table is not as defined."""
     # One of the first that come is current, unless much was withdrawn; to ask it of all costs a pass over the table.
-    return _has_current_row(connection, view, as_of, limit=100) or _has_current_row(connection, view, as_of)
+    if _has_untouched_row(connection, view, as_of, among=100):
+        return True
+    query = sql.SQL("SELECT FROM ({}) AS rows LIMIT 1").format(current_rows_query(view, as_of))
+    return _execute(connection, view, query).fetchone() is not None
 
 
-def _has_current_row(
-    connection: psycopg.Connection, view: SnapshotView, as_of: datetime, limit: int | None = None
-) -> bool:
-    conditions = window_conditions(view, as_of)
-    if view.tombstone_column:
-        conditions.append(sql.SQL("{} IS NOT TRUE").format(sql.Identifier(view.tombstone_column)))
-    rows = sql.SQL("SELECT * FROM {relation} AS candidates WHERE {conditions} LIMIT {limit}").format(
-        relation=sql.SQL(view.relation), conditions=sql.SQL(" AND ").join(conditions), limit=sql.Literal(limit)
+def _has_untouched_row(connection: psycopg.Connection, view: SnapshotView, as_of: datetime, among: int) -> bool:
+    """Whether of the first rows in the window one is no tombstone, and has none at its own key and as_of."""
+    source = view.snapshots
+    rows = sql.SQL("SELECT * FROM {table} WHERE {conditions} AND NOT {tombstone} LIMIT {among}").format(
+        table=source.table,
+        conditions=conjunction(conditions_of(view, as_of)),
+        tombstone=source.is_tombstone,
+        among=sql.Literal(among),
     )
-    query = sql.SQL("SELECT FROM ({}) AS snapshots").format(rows)
-    if view.tombstone_column and view.created_at_column:
+    query = sql.SQL("SELECT FROM ({}) AS s").format(rows)
+    if view.tombstone_column:
         same = [sql.Identifier(column) for column in (*(key.column for key in view.join_keys), view.as_of_column)]
-        pairs = [sql.SQL("later.{0} = snapshots.{0}").format(column) for column in same]
-        withdrawn = sql.SQL("later.{0} > snapshots.{0} AND later.{1}").format(
-            sql.Identifier(view.created_at_column), sql.Identifier(view.tombstone_column)
-        )
-        query += sql.SQL(" WHERE NOT EXISTS (SELECT FROM {} AS later WHERE {})").format(
-            sql.SQL(view.relation), sql.SQL(" AND ").join([*pairs, withdrawn])
+        pairs = [sql.SQL("other.{0} = s.{0}").format(column) for column in same]
+        query += sql.SQL(" WHERE NOT EXISTS (SELECT FROM {} AS other WHERE {} AND other.{})").format(
+            sql.SQL(view.relation), conjunction(pairs), sql.Identifier(view.tombstone_column)
         )
     return _execute(connection, view, query + sql.SQL(" LIMIT 1")).fetchone() is not None
 
@@ -88,7 +92,7 @@ def some_keys(connection: psycopg.Connection, view: SnapshotView, as_of: datetim
     In the order of a hash, so that they are spread over all of them. Raises UsageError for a table not as defined.
     """
     query = sql.SQL("SELECT {keys} FROM ({rows}) AS rows ORDER BY hashtextextended(ROW({keys})::text, 0) LIMIT {count}")
-    keys = _comma(_key_names(view))
+    keys = comma(_key_names(view))
     rows = current_rows_query(view, as_of)
     return _execute(connection, view, query.format(keys=keys, rows=rows, count=sql.Literal(count))).fetchall()
 
@@ -98,7 +102,9 @@ def current_rows_of(
 ) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     """The current rows of `view` at `as_of` for these join keys: each key to its features, then the row's own as_of.
 
-    Without join keys the one row of the view under (). Raises UsageError when the table is not as defined.
+    There is one key at least; without join keys the one row of the view is under ().
+
+    Raises UsageError when the table is not as defined.
     """
     query = current_rows_query(view, as_of, keys)
     width = len(view.join_keys)
@@ -113,29 +119,28 @@ def current_rows_query(
 ) -> sql.Composed:
     """The current rows of `view` at `as_of`: join keys as key_0, key_1, ..., features as f0, f1, ..., then as_of.
 
-    Of all entities, of those with these `keys`, or of those in `partition`. A tombstone reads as no row: an earlier
-    as_of that is not older than the view's ttl counts then.
+    Of all entities, of those with these `keys`, or of those in `partition`.
     """
-    key_names, features = _key_names(view), [sql.Identifier(f"f{number}") for number in range(len(view.features))]
-    newest = [*key_names, sql.SQL("{} DESC").format(AS_OF)]
-    known = [sql.SQL("{} DESC").format(sql.Identifier(view.created_at_column))] if view.created_at_column else []
-    withdrawn = sql.Identifier(view.tombstone_column) if view.tombstone_column else sql.SQL("false")
+    source, key_names = view.snapshots, _key_names(view)
+    features = [sql.Identifier(f"f{number}") for number in range(len(view.features))]
+    names = [*key_names, *features, AS_OF, _WITHDRAWN]
+    values = [*source.key, *read_features(view), source.as_of, source.is_tombstone]
     # The inner order is the outer one and more, so that Postgres sorts once.
     return sql.SQL(
         "SELECT {one_a_key} {columns} FROM (\n"
-        "  SELECT DISTINCT ON ({key_and_as_of}) {inner_columns} FROM {relation} AS snapshots\n"
-        "  WHERE {conditions} ORDER BY {latest_known}\n"
-        ") AS latest_known WHERE {withdrawn} IS NOT TRUE ORDER BY {newest}{limit}"
+        "  SELECT DISTINCT ON ({key_and_as_of}) {inner_columns} FROM {table}\n"
+        "  WHERE {conditions} ORDER BY {latest_first}\n"
+        ") AS latest_known WHERE NOT {withdrawn} ORDER BY {newest}{limit}"
     ).format(
-        one_a_key=sql.SQL("DISTINCT ON ({})").format(_comma(key_names)) if key_names else sql.SQL(""),
-        columns=_comma([*key_names, *features, AS_OF]),
-        key_and_as_of=_comma([*key_names, AS_OF]),
-        inner_columns=_comma([*_columns(view), sql.SQL("{} AS {}").format(withdrawn, _WITHDRAWN)]),
-        relation=sql.SQL(view.relation),
-        conditions=sql.SQL(" AND ").join(conditions_of(view, as_of, keys, partition)),
-        latest_known=_comma([*newest, *known]),
+        one_a_key=sql.SQL("DISTINCT ON ({})").format(comma(key_names)) if key_names else sql.SQL(""),
+        columns=comma([*key_names, *features, AS_OF]),
+        key_and_as_of=comma([*source.key, source.as_of]),
+        inner_columns=comma(sql.SQL("{} AS {}").format(value, name) for value, name in zip(values, names, strict=True)),
+        table=source.table,
+        conditions=conjunction(conditions_of(view, as_of, keys, partition)),
+        latest_first=comma([*source.key, *source.latest_first]),
         withdrawn=_WITHDRAWN,
-        newest=_comma(newest),
+        newest=comma([*key_names, sql.SQL("{} DESC").format(AS_OF)]),
         limit=sql.SQL("" if key_names else " LIMIT 1"),
     )
 
@@ -158,79 +163,73 @@ def current_entities_query(
         columns.append(sql.SQL("{}.{}").format(name, AS_OF))
         rows = sql.SQL("({}) AS {}").format(current_rows_query(view, as_of, keys, partition), name)
         if number:
-            on = sql.SQL("USING ({})").format(_comma(key_names)) if key_names else sql.SQL("ON true")
+            on = sql.SQL("USING ({})").format(comma(key_names)) if key_names else sql.SQL("ON true")
             rows = sql.SQL("{}\nFULL JOIN {} {}").format(sources, rows, on)
         sources = rows
-    return sql.SQL("SELECT {} FROM {}").format(_comma(columns), sources).as_string(None)
+    return sql.SQL("SELECT {} FROM {}").format(comma(columns), sources).as_string(None)
 
 
 def entities_query(view: SnapshotView, as_of: datetime) -> str:
     """The join keys of the rows of `view` that can be current at `as_of`, each once: about as many as are current."""
-    keys, _ = read_expressions(view)
+    source = view.snapshots
     return (
-        sql.SQL("SELECT DISTINCT {keys} FROM {relation} AS snapshots WHERE {conditions}")
+        sql.SQL("SELECT DISTINCT {keys} FROM {table} WHERE {conditions}")
         .format(
-            keys=_comma(keys or [sql.Literal(1)]),
-            relation=sql.SQL(view.relation),
-            conditions=sql.SQL(" AND ").join(window_conditions(view, as_of)),
+            keys=comma(source.key or [sql.Literal(1)]),
+            table=source.table,
+            conditions=conjunction(window_of(view, as_of)),
         )
         .as_string(None)
     )
 
 
-def read_expressions(view: SnapshotView) -> tuple[list[sql.Composed], list[sql.Composed]]:
-    """What is read of a row: its join keys, and its features; as text where the definition says so."""
-    # Whatever type the source has: Arrow cannot print all that Postgres can.
-    keys = [sql.SQL("{}{}").format(sql.Identifier(key.column), _cast(key.type)) for key in view.join_keys]
-    features = [sql.SQL("{}{}").format(sql.Identifier(one.column), _cast(one.type)) for one in view.features]
-    return keys, features
+def read_features(view: SnapshotView) -> list[sql.Composable]:
+    """What is read of a row's features."""
+    return [feature_value(source_column(one.column), one.type) for one in view.features]
 
 
-def window_conditions(view: SnapshotView, as_of: datetime) -> list[sql.Composable]:
-    """What holds of every row that can be current at `as_of`: it is not of later, and not older than the view's ttl."""
-    column = sql.Identifier(view.as_of_column)
-    conditions: list[sql.Composable] = [sql.SQL("{} <= {}").format(column, sql.Literal(as_of))]
-    if view.ttl is not None:
-        conditions.append(sql.SQL("{} >= {}").format(column, sql.Literal(as_of - view.ttl)))
-    return conditions
+def window_of(view: SnapshotView, as_of: datetime) -> list[sql.Composable]:
+    """What holds of every row that can be current at `as_of`."""
+    return view.snapshots.window(sql.SQL("{}::timestamptz").format(sql.Literal(as_of)), view.ttl)
 
 
 def conditions_of(
     view: SnapshotView, as_of: datetime, keys: Sequence[tuple[Any, ...]] | None = None, partition: Partition = ALL
 ) -> list[sql.Composable]:
     """What holds of every row that can be current at `as_of`, of those with these `keys`, in `partition`."""
-    conditions = window_conditions(view, as_of)
-    columns = [sql.Identifier(key.column) for key in view.join_keys]
-    if keys is not None and len(columns) == 1:
-        conditions.append(sql.SQL("{} = ANY({})").format(*columns, sql.Literal([value for (value,) in keys])))
-    elif keys is not None and columns:
-        rows = _comma(sql.SQL("({})").format(_comma(map(sql.Literal, key))) for key in keys)
-        conditions.append(sql.SQL("({}) IN ({})").format(_comma(columns), rows))
-    if partition.count > 1 and columns:
-        # The text of the values: the same entity is in the same partition whatever types two sources have.
-        key = columns[0] if len(columns) == 1 else sql.SQL("ROW({})").format(_comma(columns))
-        remainder = sql.SQL("(hashtext({}::text) & {}) % {} = {}")
-        conditions.append(remainder.format(key, *map(sql.Literal, (2**31 - 1, partition.count, partition.number))))
-    return conditions
+    conditions = [*window_of(view, as_of), view.snapshots.is_placed]
+    if keys is not None and view.join_keys:
+        conditions.append(_among(view, keys))
+    return [*conditions, *in_partition(view, partition)]
 
 
-def _columns(view: SnapshotView) -> list[sql.Composable]:
-    keys, features = read_expressions(view)
-    names = [*_key_names(view), *(sql.Identifier(f"f{number}") for number in range(len(features)))]
-    named = [sql.SQL("{} AS {}").format(one, name) for one, name in zip([*keys, *features], names, strict=True)]
-    return [*named, sql.SQL("{} AS {}").format(sql.Identifier(view.as_of_column), AS_OF)]
+def in_partition(view: SnapshotView, partition: Partition) -> list[sql.Composable]:
+    """What holds of the rows of these entities; a key that is NULL is in partition 0."""
+    key = view.snapshots.key
+    if partition.count == 1 or not key:
+        return []
+    # Of what the Redis key is made of: an entity is in the same partition whatever types its sources have.
+    text = sql.SQL("{}::text").format(key[0] if len(key) == 1 else sql.SQL("ROW({})").format(comma(key)))
+    remainder = sql.SQL("(COALESCE(hashtextextended({}, {}), 0) & {}) % {} = {}")
+    literals = map(sql.Literal, (partition.seed, 2**63 - 1, partition.count, partition.number))
+    return [remainder.format(text, *literals)]
 
 
-def _cast(value_type: str) -> sql.SQL:
-    return sql.SQL({"STRING": "::text", "STRING_LIST": "::text[]"}.get(value_type, ""))
+def _among(view: SnapshotView, keys: Sequence[tuple[Any, ...]]) -> sql.Composed:
+    """What holds of the rows with these keys."""
+    arrays = [
+        sql.SQL("{}::{}[]").format(sql.Literal(list(values)), sql.SQL(key_type(one.type)))
+        for one, values in zip(view.join_keys, zip(*keys, strict=True), strict=True)
+    ]
+    if len(arrays) > 1:
+        among = sql.SQL("({}) IN (SELECT * FROM unnest({}))")
+        return among.format(comma(view.snapshots.key), comma(arrays))
+    (key,), (array,) = view.join_keys, arrays
+    return key_is(source_column(key.column), key.type, sql.SQL("ANY ({})").format(array))
 
 
 def _key_names(view: SnapshotView) -> list[sql.Identifier]:
     return [sql.Identifier(KEY.format(number)) for number in range(len(view.join_keys))]
-
-
-def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)
 
 
 def _execute(connection: psycopg.Connection, view: SnapshotView, query: sql.Composed) -> "psycopg.Cursor[Any]":

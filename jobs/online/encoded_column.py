@@ -26,6 +26,8 @@ class EncodedColumn:
     """Whether the number of bytes of the contents, as a varint, stands between."""
     is_valid: Flags | None = None
     """Where there is a message; None for everywhere."""
+    defaulted: int = 0
+    """How many elements of lists are NULL in the source and a default value here."""
 
     def head(self, length: int) -> bytes:
         """What stands before so many bytes of contents."""

@@ -1,19 +1,24 @@
 """Feature views over the same join keys: they share an entity's hash, so they are read and written together."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from jobs.definitions import JoinKey, SnapshotView
 from jobs.online.encoding import ENTITYLESS_JOIN_KEY, entity_key_prefix, feature_field, timestamp_field
 
+MOST_COLUMNS = 1600
+"""So many columns one query reads; Postgres takes 1,664, and some are needed on the way."""
+
 
 @dataclass(frozen=True)
 class EntityGroup:
-    """Views whose join keys have the same names and types."""
+    """Views whose join keys have the same names and types: all of these, or as many as one query can read."""
 
     project: str
     views: tuple[SnapshotView, ...]
+    number: int = 0
+    """Of the groups with these join keys which one it is."""
 
     @property
     def join_keys(self) -> tuple[JoinKey, ...]:
@@ -22,8 +27,9 @@ class EntityGroup:
 
     @property
     def name(self) -> str:
-        """The join keys' names, as a text."""
-        return ",".join(key.name for key in self.join_keys) or ENTITYLESS_JOIN_KEY
+        """The join keys' names, as a text; a number behind them for what a first query does not read."""
+        names = ",".join(key.name for key in self.join_keys) or ENTITYLESS_JOIN_KEY
+        return f"{names} {self.number + 1}" if self.number else names
 
     @cached_property
     def prefix(self) -> bytes:
@@ -49,4 +55,21 @@ def entity_groups(project: str, views: Sequence[SnapshotView]) -> list[EntityGro
     groups: dict[tuple[tuple[str, str], ...], list[SnapshotView]] = {}
     for view in views:
         groups.setdefault(tuple((key.name, key.type) for key in view.join_keys), []).append(view)
-    return [EntityGroup(project, tuple(members)) for members in groups.values()]
+    return [
+        EntityGroup(project, tuple(part), number)
+        for members in groups.values()
+        for number, part in enumerate(_readable_at_once(members))
+    ]
+
+
+def _readable_at_once(views: Sequence[SnapshotView]) -> Iterator[list[SnapshotView]]:
+    part: list[SnapshotView] = []
+    columns = 0
+    for view in views:
+        width = len(view.join_keys) + len(view.features) + 1
+        if part and columns + width > MOST_COLUMNS:
+            yield part
+            part, columns = [], 0
+        part.append(view)
+        columns += width
+    yield part

@@ -21,6 +21,8 @@ class Filled:
     removed: Counts
     digests: Hashes
     """The sums, modulo 2**64, of the hashes of the rows; in whatever order and partitions they were read."""
+    defaulted: Counts
+    """Elements of lists that are NULL in Postgres and a default value in Redis."""
     sources: list[SourceSum]
     """What Postgres says of the rows that it read."""
     keys: "array[int]" = field(default_factory=lambda: array("Q"))
@@ -31,13 +33,14 @@ class Filled:
     def nothing(views: int) -> "Filled":
         """Where the counting starts."""
         zero = np.zeros(views, np.int64)
-        return Filled(zero, zero.copy(), zero.copy(), np.zeros(views, np.uint64), [SourceSum()] * views)
+        return Filled(zero, zero.copy(), zero.copy(), np.zeros(views, np.uint64), zero.copy(), [SourceSum()] * views)
 
     def __iadd__(self, other: "Filled") -> "Filled":
         self.rows += other.rows
         self.written += other.written
         self.removed += other.removed
         self.digests += other.digests
+        self.defaulted += other.defaulted
         self.sources = [ours + theirs for ours, theirs in zip(self.sources, other.sources, strict=True)]
         self.keys += other.keys
         self.verifying_seconds += other.verifying_seconds

@@ -18,7 +18,8 @@ from jobs.definitions import SnapshotView
 from jobs.errors import DataError
 from jobs.instants import isoformat
 from jobs.lock import WriterLock
-from jobs.online.current_rows import entities_query, has_current_row
+from jobs.online.current_rows import ALL, entities_query, has_current_row
+from jobs.online.end_state import a_sample, prove_end_state
 from jobs.online.entity_group import EntityGroup, entity_groups
 from jobs.online.filled import Filled
 from jobs.online.hashing import hashes
@@ -29,6 +30,7 @@ from jobs.online.source_digest import SourceSum, source_sums
 from jobs.online.status import ViewStatus
 from jobs.online.store import Client
 from jobs.online.sweep import held, sweep
+from jobs.online.value_check import check_values
 from jobs.online.wire import opened_wires
 from jobs.progress import Progress
 from jobs.runner import Run
@@ -42,6 +44,10 @@ class ViewResult:
     written: int
     removed: int
     digest: str
+    left_out_rows: int
+    """Rows of the source whose key or time is NULL."""
+    defaulted_elements: int
+    """Elements of lists that are NULL in the source and a default value in Redis."""
 
     @property
     def changed(self) -> bool:
@@ -95,9 +101,9 @@ class Materializer:
         """Make the online store show `as_of` for `views`, and verify it.
 
         Where `status` says that it does already, and the offline store has not changed since, a count and a sample are
-        enough, unless `verify_all`. Raises DataError, before anything changes, when a view has no current row,
-        LockLostError when the writer lock is lost, VerificationError when the online store does not hold what it
-        should.
+        enough, unless `verify_all`. Raises DataError, before anything changes, when a view has no current row or one
+        with a value that does not fit, LockLostError when the writer lock is lost, VerificationError when the online
+        store does not hold what it should.
         """
         outcome = Outcome()
         groups = [(group, self._is_shown(group, as_of, status)) for group in entity_groups(self._project, views)]
@@ -109,9 +115,26 @@ class Materializer:
         for group, _ in new:
             for view in group.views:
                 self._check_rows(view, as_of)
+                check_values(self._snapshot, view, as_of)
         for group, is_shown in new:
             self._fill(group, as_of, status, outcome, compare=is_shown)
+            for other, _ in groups:  # all count the same keys, and this one was filled last
+                if other.prefix == group.prefix:
+                    outcome.keys[other.name] = outcome.keys[group.name]
         return outcome
+
+    def prove_end_state(self, views: Sequence[SnapshotView], as_of: datetime, outcome: Outcome, *, whole: bool) -> None:
+        """Read entities of `views` afresh, all or a random sample, and compare them with the offline store.
+
+        To be called once nothing more will be written. Raises VerificationError.
+        """
+        started = time.monotonic()
+        compared = 0
+        with opened_wires(self._client) as wires, self._database().session(self._snapshot_id) as session:
+            for group in entity_groups(self._project, views):
+                partition = ALL if whole else a_sample(outcome.keys[group.name])
+                compared += prove_end_state(wires, session, group, as_of, partition)
+        self._run.log("end_state_proven", entities=compared, seconds=round(time.monotonic() - started, 3))
 
     def _is_shown(self, group: EntityGroup, as_of: datetime, status: Mapping[str, ViewStatus]) -> bool:
         """Whether the status says that the online store shows `as_of` already."""
@@ -147,14 +170,17 @@ class Materializer:
             computed = self._sums_meanwhile(stack, group, as_of)
             if not still_shows(self._client, wires, session, group, as_of, keys):
                 return False
-            sums = zip(group.views, computed.result(), strict=True)
-            digests = {view.name: source.digest(view, as_of) for view, source in sums}
+            sums = dict(zip((view.name for view in group.views), computed.result(), strict=True))
+            digests = {view.name: sums[view.name].digest(view, as_of) for view in group.views}
         if digests != {name: left.get(name, {}).get("source_digest") for name in digests}:
             return False
         outcome.keys[group.name] = keys
         outcome.source_digests |= digests
         for name in digests:
-            outcome.views[name] = ViewResult(left[name]["rows"], 0, 0, left[name]["digest"])
+            before = left[name]
+            outcome.views[name] = ViewResult(
+                before["rows"], 0, 0, before["digest"], sums[name].left_out, before["defaulted_elements"]
+            )
         self._run.log("nothing_new", feature_views=list(digests))
         return True
 
@@ -187,6 +213,8 @@ class Materializer:
                 written=int(filled.written[place]),
                 removed=int(filled.removed[place]) + swept.removed[place],
                 digest=f"{int(filled.digests[place]):016x}",
+                left_out_rows=filled.sources[place].left_out,
+                defaulted_elements=int(filled.defaulted[place]),
             )
             outcome.views[view.name] = result
             outcome.source_digests[view.name] = filled.sources[place].digest(view, as_of)

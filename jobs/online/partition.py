@@ -45,6 +45,7 @@ def fill(
             rows_of_views = block.is_present.sum(axis=0)
             filled.rows += rows_of_views
             filled.digests += block.digests
+            filled.defaulted += block.defaulted
             filled.keys.frombytes(block.key_hashes.tobytes())
             advance(int(rows_of_views.sum()))
         writer.finish(filled)

@@ -9,9 +9,19 @@ from jobs.online.block import Block
 from jobs.online.columns import content
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
-from jobs.online.wire import Wire
+from jobs.online.wire import Wire, Wires
 
 Replies = list[list[bytes | None]]
+
+
+def are_as_held(wires: Wires, block: Block) -> bool:
+    """Whether Redis holds what it should of the block's fields, all of them asked for by name."""
+    for wire, rows in wires.split(block.keys):
+        part = block if rows is None else block.take(rows)
+        wire.send(content(part.reads))
+        if wire.differing(content(part.held), len(part.keys)) is not None:
+            return False
+    return True
 
 
 class ReadingBack:

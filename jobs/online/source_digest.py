@@ -1,18 +1,26 @@
 """What a materialization would read of a view, as one short text: while it stays the same, so does the result."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg import sql
 
 from jobs.arrow_query import ArrowSession
+from jobs.current_row import comma, conjunction
 from jobs.definitions import SnapshotView
-from jobs.online.current_rows import ALL, Partition, conditions_of, current_rows_query, read_expressions
+from jobs.online.current_rows import (
+    ALL,
+    Partition,
+    current_rows_query,
+    in_partition,
+    read_features,
+    window_of,
+)
 
-# Raised whenever the same rows would be written in another way.
-FORMAT = 1
+# Raised whenever the same rows would be written in another way, or a former release may have left others.
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,12 @@ class SourceSum:
 
     rows: int = 0
     hashes: int = 0
+    left_out: int = 0
+    """Rows besides these whose key or time is NULL."""
 
     def __add__(self, other: "SourceSum") -> "SourceSum":
         """That of two partitions."""
-        return SourceSum(self.rows + other.rows, self.hashes + other.hashes)
+        return SourceSum(self.rows + other.rows, self.hashes + other.hashes, self.left_out + other.left_out)
 
     def digest(self, view: SnapshotView, as_of: datetime) -> str:
         """As a text of which also is a part what is read of the rows, and as what type."""
@@ -46,27 +56,26 @@ def source_sums(
     sums = []
     for view in views:
         (batch,) = session.batches(_query(view, as_of, partition))
-        rows, hashes = (column[0].as_py() for column in batch.columns)
-        sums.append(SourceSum(rows, int(hashes)))
+        rows, hashes, left_out = (column[0].as_py() for column in batch.columns)
+        sums.append(SourceSum(rows, int(hashes), left_out))
     return sums
 
 
 def _query(view: SnapshotView, as_of: datetime, partition: Partition) -> str:
-    keys, features = read_expressions(view)
-    times = [view.as_of_column, view.created_at_column, view.tombstone_column]
+    source, window = view.snapshots, window_of(view, as_of)
+    values = [*source.key, *read_features(view), source.as_of, *filter(None, [source.created_at]), source.is_tombstone]
     return (
         sql.SQL(
-            "SELECT count(*), coalesce(sum(hash_record_extended(ROW({columns}), 0)), 0)::text\n"
-            "FROM {relation} AS snapshots WHERE {conditions}"
+            "SELECT count(*) FILTER (WHERE {placed}), \n"
+            "coalesce(sum(hash_record_extended(ROW({values}), 0)) FILTER (WHERE {placed}), 0)::text, "
+            "count(*) FILTER (WHERE NOT ({placed}))\n"
+            "FROM {table} WHERE {conditions}"
         )
         .format(
-            columns=_comma([*keys, *features, *(sql.Identifier(time) for time in times if time)]),
-            relation=sql.SQL(view.relation),
-            conditions=sql.SQL(" AND ").join(conditions_of(view, as_of, partition=partition)),
+            placed=source.is_placed,
+            values=comma(values),
+            table=source.table,
+            conditions=conjunction([source.in_sight(window), *in_partition(view, partition)]),
         )
         .as_string(None)
     )
-
-
-def _comma(parts: Iterable[sql.Composable]) -> sql.Composed:
-    return sql.SQL(", ").join(parts)

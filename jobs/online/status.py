@@ -27,6 +27,10 @@ class ViewStatus:
     """How many rows there were at the watermark before; None at the first."""
     run_id: int | None = None
     """The run, as the ledger knows it, that left this."""
+    left_out_rows: int = 0
+    """Rows of the source whose key or time is NULL."""
+    defaulted_elements: int = 0
+    """Elements of lists that are NULL in the source and a default value in Redis."""
 
 
 def status_key(project: str) -> str:
@@ -64,6 +68,8 @@ def _render(entry: ViewStatus) -> str:
         "retired": entry.retired,
         "previous_rows": entry.previous_rows,
         "run_id": entry.run_id,
+        "left_out_rows": entry.left_out_rows,
+        "defaulted_elements": entry.defaulted_elements,
     }
     return json.dumps(record, sort_keys=True, separators=(",", ":"))
 
@@ -79,4 +85,6 @@ def _parse(text: bytes) -> ViewStatus:
         retired=record["retired"],
         previous_rows=record.get("previous_rows"),  # a release before wrote none
         run_id=record.get("run_id"),
+        left_out_rows=record.get("left_out_rows", 0),
+        defaulted_elements=record.get("defaulted_elements", 0),
     )

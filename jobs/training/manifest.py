@@ -27,6 +27,8 @@ class ColumnAbout:
     name: str
     type: str
     nulls: int
+    defaulted_elements: int
+    """NULLs in its lists, which are the default value that Feast writes online."""
 
 
 def registry_hash(store: "FeatureStore", definitions: Definitions) -> str:
@@ -47,6 +49,7 @@ def manifest(
     horizon: Horizon,
     grace: timedelta,
     counts: Sequence[Counts],
+    left_out_rows: Mapping[str, int],
     columns: Sequence[ColumnAbout],
     label: str,
     view_proofs: Mapping[str, ViewProof],
@@ -66,6 +69,7 @@ def manifest(
         "grace_seconds": grace.total_seconds(),
         "rows": sum(count.rows for count in counts),
         "rules": RULES,
+        "left_out_rows": dict(left_out_rows),
         "event_timestamps": [_counted(count) for count in counts],
         "columns": [asdict(column) for column in columns],
         "proof": {

@@ -13,6 +13,7 @@ from jobs.errors import DataError, JobError, UsageError
 from jobs.exports.contract import Contract, Kind, load_contracts
 from jobs.instants import isoformat
 from jobs.training.views import TrainingView
+from jobs.training.window import LabelledInstant
 
 EVENT_TIMESTAMP = "event_timestamp"
 RULES = {
@@ -91,8 +92,12 @@ def window_of(connection: psycopg.Connection, views: Sequence[TrainingView]) -> 
     """The oldest and the newest as_of in the views. Raises JobError when there is none yet."""
     extremes = [
         connection.execute(
-            sql.SQL("SELECT min({as_of}), max({as_of}) FROM {relation} AS s")
-            .format(as_of=sql.Identifier(view.view.as_of_column), relation=sql.SQL(view.view.relation))
+            sql.SQL("SELECT min({as_of}), max({as_of}) FROM {table} WHERE {placed}")
+            .format(
+                as_of=view.view.snapshots.as_of,
+                table=view.view.snapshots.table,
+                placed=view.view.snapshots.is_placed,
+            )
             .as_string(None)
         ).fetchone()
         or (None, None)
@@ -103,6 +108,18 @@ def window_of(connection: psycopg.Connection, views: Sequence[TrainingView]) -> 
     if not oldest:
         raise JobError("the offline store holds no snapshot yet; ingest one first")
     return min(oldest), max(newest)
+
+
+def left_out_rows(connection: psycopg.Connection, view: TrainingView, instants: Sequence[LabelledInstant]) -> int:
+    """How many rows within reach of these instants have no key or no time, and therefore count for none."""
+    source = view.view.snapshots
+    first, last = (sql.SQL("{}::timestamptz").format(sql.Literal(instants[place].event_timestamp)) for place in (0, -1))
+    reach = [*source.window(last, None), *source.window(first, view.view.ttl)[1:]]
+    query = sql.SQL("SELECT count(*) FROM {table} WHERE {seen} AND NOT ({placed})").format(
+        table=source.table, seen=source.in_sight(reach), placed=source.is_placed
+    )
+    row = connection.execute(query).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def has_key_of(view: TrainingView, labels: Labels) -> bool:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from psycopg import sql
 
 from jobs.arrow_snapshot import ArrowSnapshot
+from jobs.current_row import SnapshotSource, TypedColumn, conjunction
 from jobs.exports.contract import ColumnType
 from jobs.key_order import Key, KeyOrderedRows, key_order
 from jobs.training.rows import Labels
@@ -47,7 +48,10 @@ class SourceTable:
     """Name and expression of each column: the keys, then the values."""
     at: sql.Composable
     created_at: sql.Composable
+    """NULL for a table that does not tell since when a row is known."""
     tombstone: sql.Composable
+    is_placed: sql.Composable
+    """Whether a row has a key and its times."""
     textual: tuple[bool, ...]
     """Which of the keys are text."""
 
@@ -63,17 +67,15 @@ class SourceTable:
         ]
         keys = [value for _, value in self.columns[: len(self.keys)]]
         query = sql.SQL(
-            "SELECT {selected}, {at}::timestamptz AS __at, {created_at}::timestamptz AS __created_at, "
-            "COALESCE({tombstone}, false) AS __tombstone FROM {relation} AS s WHERE {conditions}"
+            "SELECT {selected}, {at} AS __at, {created_at} AS __created_at, {tombstone} AS __tombstone\n"
+            "FROM {relation} AS s WHERE {conditions}"
         ).format(
             selected=sql.SQL(", ").join(selected or [sql.SQL("1")]),
             at=self.at,
             created_at=self.created_at,
             tombstone=self.tombstone,
             relation=self.relation,
-            conditions=sql.SQL(" AND ").join(
-                [*conditions, *(sql.SQL("{} IS NOT NULL").format(key) for key in keys), sql.SQL("true")]
-            ),
+            conditions=conjunction([*conditions, self.is_placed]),
         )
         if ordered and keys:
             query += sql.SQL(" ORDER BY {}").format(key_order(keys, self.textual))
@@ -109,23 +111,33 @@ def view_table(view: TrainingView, labels: Labels) -> SourceTable:
         sql.SQL(source.relation),
         keys,
         (*((name, _cast(column, _key_type(labels, name))) for name, column in columns), *values),
-        at=_source(source.as_of_column),
-        created_at=_source(source.created_at_column) if source.created_at_column else sql.SQL("NULL"),
-        tombstone=_source(source.tombstone_column) if source.tombstone_column else sql.SQL("false"),
+        at=source.snapshots.as_of,
+        created_at=source.snapshots.created_at or sql.SQL("NULL::timestamptz"),
+        tombstone=source.snapshots.is_tombstone,
+        is_placed=source.snapshots.is_placed,
         textual=_textual(labels, keys),
     )
 
 
 def label_table(labels: Labels) -> SourceTable:
     """The rows of the labels."""
+    rows = SnapshotSource(
+        sql.Identifier(labels.contract.table).as_string(None),
+        tuple(TypedColumn(name, "BYTES") for name in labels.key),
+        (),
+        labels.contract.instant,
+        "created_at",
+        "tombstone",
+    )
     return SourceTable(
         labels.contract.table,
         sql.Identifier(labels.contract.table),
         labels.key,
         tuple((name, _cast(name, _key_type(labels, name))) for name in (*labels.key, labels.label)),
-        at=_source(labels.contract.instant),
-        created_at=_source("created_at"),
-        tombstone=_source("tombstone"),
+        at=rows.as_of,
+        created_at=rows.created_at or sql.SQL("NULL::timestamptz"),
+        tombstone=rows.is_tombstone,
+        is_placed=rows.is_placed,
         textual=_textual(labels, labels.key),
     )
 

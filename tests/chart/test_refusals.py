@@ -40,6 +40,7 @@ ELSEWHERE: dict[str, Any] = {
         ("fullnameOverride", "1-digit", "'1-digit' does not match pattern"),
         ("nameOverride", "1-digit", "'1-digit' does not match pattern"),
         ("project", "with space", "'with space' does not match pattern"),
+        ("project", "with-hyphen", "'with-hyphen' does not match pattern"),
         ("freshnessReference", "yesterday", "value must be one of 'now', 'watermark'"),
         ("postgres.persistence.size", "ten gigabytes", "'ten gigabytes' does not match pattern"),
         ("redis.maxMemory", "half", "'half' does not match pattern"),

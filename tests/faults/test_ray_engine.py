@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster
 from jobs.process import free_port
 from tests.bytes_redis import BytesRedis
 from tests.conftest import REPOSITORY
+from tests.defined_views import create, define, insert, view_over
 from tests.faults.test_materialize_interrupted import CUSTOMERS, fill, wait_for_entities
 from tests.offline import JANUARY, MARCH, OfflineStore, dump
 
@@ -97,6 +98,22 @@ def test_partitions_on_several_nodes_end_in_the_same_bytes(
     digests = "SELECT details #> '{feature_views, usage_agg_30d_fv}' FROM ledger.runs WHERE job = 'materialize'"
     _, one, _, other = months.connection.execute(digests + " ORDER BY run_id").fetchall()
     assert one == other, "the digest and the counts do not hang on how the work was split"
+
+
+@pytest.mark.parametrize("partitions", [1, 5, 8])
+def test_an_entity_is_whole_on_several_nodes_in_whatever_types_two_sources_keep_its_key(
+    cluster: Cluster, platform: OfflineStore, redis_client: BytesRedis, tmp_path: Path, partitions: int
+) -> None:
+    views = [view_over(table, {"a": "STRING", "b": "STRING"}, {"v": "INT64"}) for table in ("one", "two")]
+    for table, kept in (("one", {"a": "char(10)", "b": "boolean"}), ("two", {"a": "text", "b": "text"})):
+        create(platform.connection, table, kept | {"as_of": "date", "created_at": "timestamptz", "v": "bigint"})
+        keys = [(f"user-{number}", both) for number in range(50) for both in ("true", "false")]
+        insert(platform.connection, table, [(*key, JANUARY, JANUARY, 1) for key in keys])
+    define(platform.connection, *views)
+    log = tmp_path / "log"
+    assert run("--engine", "ray", "--partitions", str(partitions), log=log) == 0, log.read_text()
+    held = [fields for key, fields in dump(redis_client).items() if not key.startswith(b"feature-platform:")]
+    assert [len(fields) for fields in held] == [4] * 100
 
 
 def test_a_node_that_is_lost_in_the_middle_costs_its_partitions_another_try(

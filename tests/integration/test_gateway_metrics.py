@@ -78,6 +78,7 @@ def test_materializations_are_told_from_redis_so_also_right_after_a_start(
     started, finished = NOW - 2 * DAY, NOW - 2 * DAY + timedelta(seconds=2.5)
     entry = {
         "watermark": "2024-01-31T00:00:00Z", "rows": 7, "previous_rows": 8,
+        "left_out_rows": 5, "defaulted_elements": 6,
         "started_at": started.isoformat(), "finished_at": finished.isoformat(),
     }  # fmt: skip
     redis_client.hset(f"feature-platform:{support.PROJECT}:status", "usage", json.dumps(entry))
@@ -96,6 +97,7 @@ def test_materializations_are_told_from_redis_so_also_right_after_a_start(
     assert of_view("watermark_timestamp_seconds") == 1_706_659_200
     assert of_view("last_success_timestamp_seconds") == pytest.approx(finished.timestamp())
     assert (of_view("rows"), of_view("previous_rows"), of_view("duration_seconds")) == (7, 8, 2.5)
+    assert (of_view("left_out_rows"), of_view("defaulted_elements")) == (5, 6)
     assert of_view("ttl_seconds") == 45 * 86_400
     assert of_view("last_success_timestamp_seconds", "profile") == 0, "served, and never materialized"
     assert of_view("watermark_timestamp_seconds", "profile") is None

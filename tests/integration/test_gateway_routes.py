@@ -335,6 +335,8 @@ def test_status_tells_watermark_and_freshness_of_each_view(seeded: redis.Redis) 
         "fresh": False,
         "rows": 2,
         "previous_rows": None,
+        "left_out_rows": 0,
+        "defaulted_elements": 0,
         "started_at": old,
         "finished_at": old,
     }

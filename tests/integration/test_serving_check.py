@@ -383,7 +383,8 @@ def other_team(servers_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
         feature_server = platform.start_feature_server()
         with platform.postgres.connect(platform.environment["PGDATABASE"]) as connection:
             fill_other_tables(connection)
-        assert platform.run_job("materialize").exit_code == 0
+        ended = platform.run_job("materialize")
+        assert ended.exit_code == 0, ended.summary
         platform.start_gateway({"FEATURE_PLATFORM_FRESHNESS_REFERENCE": "watermark"})
         platform.wait_for_feature_server(feature_server)
         yield platform

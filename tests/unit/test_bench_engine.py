@@ -157,7 +157,9 @@ def test_training_rows_without_a_column_are_not_equal(tmp_path: Path) -> None:
 
 def test_verification_is_held_against_the_rest_of_the_load() -> None:
     groups = [{"seconds": 3.0, "of_which_verifying": 0.5}, {"seconds": 2.0, "of_which_verifying": 0.5}]
-    assert verification_share([Event("verified", 0.0, fields) for fields in groups]) == 0.25
+    events = [Event("verified", 0.0, fields) for fields in groups]
+    assert verification_share(events) == 0.25
+    assert verification_share([*events, Event("end_state_proven", 0.0, {"seconds": 1.0})]) == 0.5
     assert verification_share([Event("finished", 0.0, {})]) is None
 
 

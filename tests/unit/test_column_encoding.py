@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from feast.type_map import python_values_to_proto_values
+from feast.type_map import _LIST_NONE_DEFAULTS, python_values_to_proto_values
 from feast.value_type import ValueType
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -136,8 +136,18 @@ def test_a_value_that_does_not_fit_its_type_is_refused_by_name(column: pa.Array,
         encode_values(column, value_type, "clicks")
 
 
-def test_a_list_with_a_null_in_it_and_a_key_that_is_null_are_refused_by_name() -> None:
-    with pytest.raises(DataError, match="clicks holds a list with a NULL in it"):
-        encode_values(pa.array([[1, None]]), "INT64_LIST", "clicks")
+@settings(deadline=None)
+@given(st.data(), st.sampled_from(sorted(SCALARS)))
+def test_a_null_in_a_list_is_the_default_that_feast_writes_and_is_counted(data: st.DataObject, kind: str) -> None:
+    item_type, values = SCALARS[kind]
+    column = data.draw(st.lists(st.none() | st.lists(st.none() | values, max_size=5), max_size=10))
+    encoded = encode_values(pa.array(column, pa.list_(item_type)), f"{kind}_LIST", "clicks")
+    default = _LIST_NONE_DEFAULTS[ValueType[f"{kind}_LIST"]]
+    lists = [None if row is None else [default if item is None else item for item in row] for row in column]
+    assert encoded.values().to_pylist() == [message(f"{kind}_LIST", row) for row in lists]
+    assert encoded.defaulted == sum(row.count(None) for row in column if row is not None)
+
+
+def test_a_key_that_is_null_is_refused_by_name() -> None:
     with pytest.raises(DataError, match="join key user_id is NULL in 1 rows"):
         encode_keys([pa.array(["a", None])], ["STRING"], ["user_id"], b"")

@@ -13,6 +13,7 @@ from feast.types import Array, Float32, Float64, Int64, Map, PrimitiveFeastType,
 
 from jobs.definitions import Definitions, Feature, JoinKey, ServiceFeature, resolve
 from jobs.errors import UsageError
+from jobs.findings import RefusedError
 
 USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 SOURCE = PostgreSQLSource(
@@ -106,11 +107,55 @@ def test_a_type_that_cannot_be_served_is_refused_naming_the_feature(store: Featu
 
 def test_a_join_key_type_that_feast_cannot_look_up_is_refused(store: FeatureStore) -> None:
     user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.FLOAT)
-    odd = FeatureView(name="profile", entities=[user], source=SOURCE, schema=[Field(name="user_id", dtype=Float32)])
+    schema = [Field(name="user_id", dtype=Float32), *A_AND_FEE]
+    odd = FeatureView(name="profile", entities=[user], source=SOURCE, schema=schema)
     sentence = refusal(store, user, odd, service("s", odd))
     assert sentence.startswith(
         "join key user_id of feature view profile has type FLOAT; Feast can look up BYTES, INT32"
     )
+
+
+def test_one_join_key_of_two_types_is_refused_naming_both_views_and_types(store: FeatureStore) -> None:
+    number = Entity(name="number", join_keys=["user_id"], value_type=ValueType.INT64)
+    other = FeatureView(
+        name="usage", entities=[number], source=SOURCE, schema=[Field(name="user_id", dtype=Int64), *A_AND_FEE]
+    )
+    assert refusal(store, number, view(), other, service("s", view())) == (
+        "join key user_id has type STRING in feature view profile and INT64 in usage; give it one type"
+    )
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_a_view_whose_entity_feast_has_not_collected_is_refused_rather_than_served_without_a_key(
+    store: FeatureStore, online: bool
+) -> None:
+    lost = Entity(name="lost", join_keys=["lost_id"], value_type=ValueType.STRING)
+    keyless = FeatureView(name="keyless", entities=[lost], source=SOURCE, schema=list(A_AND_FEE), online=online)
+    assert refusal(store, view(), keyless, service("s", view())).startswith(
+        "feature view keyless has entity lost, which Feast has not collected; put it at the top of a module"
+    )
+
+
+def test_a_view_of_which_feast_does_not_find_a_join_key_is_refused(store: FeatureStore) -> None:
+    keyless = view("keyless")
+    keyless.entity_columns = []  # as where the key's column is mapped and has no Field
+    assert refusal(store, view(), keyless, service("s", view())).startswith(
+        "feature view keyless has entities with join keys user_id, of which Feast finds none; put a Field of each"
+    )
+
+
+def test_all_that_is_wrong_is_named_at_once_and_what_follows_from_it_is_not(store: FeatureStore) -> None:
+    odd = view("odd", [Field(name="x", dtype=Map), Field(name="y", dtype=Map)])
+    renamed = view().with_join_key_map({"user_id": "friend_id"})
+    with pytest.raises(RefusedError) as refused:
+        resolved(store, view(), odd, service("s", odd, default=False), service("t", renamed, default=False))
+    sentences = [finding.sentence.split(";")[0] for finding in refused.value.findings]
+    assert sentences == [
+        "feature odd:x has type MAP",
+        "feature odd:y has type MAP",
+        "feature service t renames the join keys of profile, which cannot be served",
+        'exactly one feature service must be tagged default: "true", the one that a call without a name gets',
+    ]
 
 
 def test_a_service_that_renames_join_keys_is_refused(store: FeatureStore) -> None:
@@ -161,6 +206,15 @@ def test_a_view_knows_its_table_columns_keys_and_types(store: FeatureStore) -> N
     assert found.join_keys == (JoinKey("user_id", "user_id", "STRING"),)
     assert found.features == (Feature("a", "a", "INT64", "the first", {}), Feature("fee", "fee_usd", "DOUBLE", "", {}))
     assert found.ttl == timedelta(days=45)
+
+
+def test_time_columns_that_are_named_by_their_mapped_names_are_the_sources_columns(store: FeatureStore) -> None:
+    mapping = {"snapshot_day": "as_of", "learned": "created_at"}
+    source = PostgreSQLSource(
+        name="s", table="t", timestamp_field="as_of", created_timestamp_column="created_at", field_mapping=mapping
+    )
+    (found,) = resolved(store, view(source=source), service("s", view(source=source))).views
+    assert (found.as_of_column, found.created_at_column) == ("snapshot_day", "learned")
 
 
 @pytest.mark.parametrize("ttl", [None, timedelta(0)])

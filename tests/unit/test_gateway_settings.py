@@ -36,6 +36,7 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str) 
     ("name", "value"),
     [
         ("PROJECT", ""),
+        ("PROJECT", "with-hyphen"),
         ("REDIS_CONNECTION_STRING", ""),
         ("REDIS_TYPE", "memcached"),
         ("REDIS_SENTINEL_MASTER", ""),

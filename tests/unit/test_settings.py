@@ -33,9 +33,15 @@ def test_a_missing_setting_is_named(monkeypatch: pytest.MonkeyPatch, name: str) 
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("PROJECT", "", "PROJECT: String should match pattern"),
-        ("PROJECT", "two words", "PROJECT: String should match pattern"),
-        ("PROJECT", "_hidden", "PROJECT: String should match pattern"),
+        ("PROJECT", "", "PROJECT: a Feast project's name is made of letters, digits and underscores"),
+        ("PROJECT", "two words", "PROJECT: a Feast project's name is made of letters, digits and underscores"),
+        ("PROJECT", "_hidden", "PROJECT: a Feast project's name is made of letters, digits and underscores"),
+        (
+            "PROJECT",
+            "with-hyphen",
+            "PROJECT: a Feast project's name is made of letters, digits and underscores, "
+            "with a letter or digit first; Feast takes no hyphen",
+        ),
         ("REDIS_CONNECTION_STRING", "", "REDIS_CONNECTION_STRING: String should have at least 1 character"),
         ("REDIS_TYPE", "memcached", "REDIS_TYPE: Input should be 'redis', 'redis_sentinel' or 'redis_cluster'"),
         ("REPO", "/nowhere", "REPO is /nowhere, which holds no feature_store.yaml"),
