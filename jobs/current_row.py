@@ -54,7 +54,7 @@ class SnapshotSource:
     @property
     def key(self) -> list[sql.Composed]:
         """The join keys' values, of the types that `key_type` names."""
-        return [key_value(source_column(key.name), key.type) for key in self.keys]
+        return [key_of(key) for key in self.keys]
 
     @property
     def as_of(self) -> sql.Composed:
@@ -71,7 +71,7 @@ class SnapshotSource:
         """Whether a row takes its as_of back."""
         if not self.tombstone_column:
             return sql.SQL("false")
-        return sql.SQL("COALESCE({}, false)").format(source_column(self.tombstone_column))
+        return sql.SQL("({} IS TRUE)").format(source_column(self.tombstone_column))
 
     @property
     def latest_first(self) -> list[sql.Composable]:
@@ -85,18 +85,21 @@ class SnapshotSource:
         return [*(sql.SQL("{} DESC").format(time) for time in times), *values, *tombstone]
 
     @property
+    def is_complete(self) -> list[sql.Composable]:
+        """What holds of a row of some window that can be current: it has a key, and says since when it is known."""
+        plain = {"STRING", "BYTES"}  # of a plain column Postgres may know that it is never NULL
+        keys = [source_column(key.name) if key.type in plain else key_of(key) for key in self.keys]
+        return [sql.SQL("{} IS NOT NULL").format(one) for one in (*keys, *filter(None, [self.created_at]))]
+
+    @property
     def is_placed(self) -> sql.Composed:
         """Whether a row can be current at some instant."""
-        known = [self.as_of, *filter(None, [self.created_at])]
-        conditions = [sql.SQL("{} IS NOT NULL").format(one) for one in (*self.key, *known)]
-        return conjunction([*conditions, sql.SQL("{} > '-infinity'").format(self.as_of)])
+        return conjunction([sql.SQL("{} > '-infinity'").format(self.as_of), *self.is_complete])
 
-    def window(self, at: sql.Composable, ttl: timedelta | None) -> list[sql.Composable]:
-        """What holds of every row that can be current at the instant `at`: not later, and not older than the ttl."""
-        conditions: list[sql.Composable] = [sql.SQL("{} <= {}").format(self.as_of, at)]
-        if ttl is not None:
-            conditions.append(sql.SQL("{} >= {} - {}").format(self.as_of, at, sql.Literal(ttl)))
-        return conditions
+    def window(self, last: sql.Composable, first: sql.Composable | None) -> list[sql.Composable]:
+        """What holds of every row that can be current at `last`: not of later, and not of before `first`."""
+        earliest = sql.SQL("> '-infinity'") if first is None else sql.SQL(">= {}").format(first)
+        return [sql.SQL("{} <= {}").format(self.as_of, last), sql.SQL("{} {}").format(self.as_of, earliest)]
 
     def in_sight(self, window: Sequence[sql.Composable]) -> sql.Composed:
         """Whether a row is in this window, or in none for want of an as_of: if it is not placed, it is left out."""
@@ -111,6 +114,11 @@ def age_limit(ttl: timedelta | None) -> timedelta | None:
 def source_column(name: str) -> sql.Composed:
     """A column of the source."""
     return sql.SQL("{}.{}").format(ALIAS, sql.Identifier(name))
+
+
+def key_of(key: TypedColumn) -> sql.Composed:
+    """The value of a source's join key."""
+    return key_value(source_column(key.name), key.type)
 
 
 def instant(value: sql.Composable) -> sql.Composed:

@@ -1,6 +1,6 @@
 """Instants are UTC everywhere; a bare date means 00:00 UTC of that day."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from jobs.errors import UsageError
 
@@ -17,6 +17,14 @@ def parse_instant(text: str) -> datetime:
         raise UsageError(
             f"{text!r} is not an instant; write a date like 2024-01-31 or ISO 8601 like 2024-01-31T06:00:00Z"
         ) from error
+
+
+def earlier(instant: datetime, duration: timedelta) -> datetime | None:
+    """The instant so long before; None for one before the year 1, which is before everything."""
+    try:
+        return instant - duration
+    except OverflowError:
+        return None
 
 
 def isoformat(instant: datetime) -> str:

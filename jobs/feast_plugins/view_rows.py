@@ -15,6 +15,7 @@ from jobs.feast_plugins.as_of_join import History, Limits
 from jobs.feast_plugins.result_columns import FeatureColumn, described
 from jobs.feast_plugins.view_sources import RequestedView
 from jobs.instant_numbers import instant_numbers
+from jobs.instants import earlier
 from jobs.key_order import key_order
 from jobs.row_numbers import Numbers, RowNumbers
 
@@ -140,11 +141,9 @@ class ViewRows:
 
     def _conditions(self, window: Window) -> list[sql.Composable]:
         source, view = self._source, self.view
-        conditions: list[sql.Composable] = [source.is_placed]
-        conditions.append(sql.SQL("{} <= {}").format(source.as_of, sql.Literal(window.last)))
-        if view.ttl is not None:
-            first = sql.SQL("{}::timestamptz - {}").format(sql.Literal(window.first), sql.Literal(view.ttl))
-            conditions.append(sql.SQL("{} >= {}").format(source.as_of, first))
+        oldest = None if view.ttl is None else earlier(window.first, view.ttl)
+        reach = source.window(sql.Literal(window.last), None if oldest is None else sql.Literal(oldest))
+        conditions = [*reach, source.is_placed]
         if source.created_at is not None:
             last = sql.SQL("{}::timestamptz + {}").format(sql.Literal(window.last), sql.Literal(view.grace))
             conditions.append(sql.SQL("{} <= {}").format(source.created_at, last))

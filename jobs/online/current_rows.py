@@ -11,6 +11,7 @@ from psycopg import sql
 from jobs.current_row import comma, conjunction, feature_value, key_is, key_type, source_column
 from jobs.definitions import SnapshotView
 from jobs.errors import UsageError
+from jobs.instants import earlier
 
 KEY = "key_{}"
 AS_OF = sql.Identifier("as_of")
@@ -169,15 +170,16 @@ def current_entities_query(
     return sql.SQL("SELECT {} FROM {}").format(comma(columns), sources).as_string(None)
 
 
-def entities_query(view: SnapshotView, as_of: datetime) -> str:
+def entities_query(view: SnapshotView, as_of: datetime, partition: Partition = ALL) -> str:
     """The join keys of the rows of `view` that can be current at `as_of`, each once: about as many as are current."""
     source = view.snapshots
+    keys = [sql.SQL("{} AS {}").format(*pair) for pair in zip(source.key, _key_names(view), strict=True)]
     return (
         sql.SQL("SELECT DISTINCT {keys} FROM {table} WHERE {conditions}")
         .format(
-            keys=comma(source.key or [sql.Literal(1)]),
+            keys=comma(keys or [sql.Literal(1)]),
             table=source.table,
-            conditions=conjunction(window_of(view, as_of)),
+            conditions=conjunction(conditions_of(view, as_of, partition=partition)),
         )
         .as_string(None)
     )
@@ -190,29 +192,31 @@ def read_features(view: SnapshotView) -> list[sql.Composable]:
 
 def window_of(view: SnapshotView, as_of: datetime) -> list[sql.Composable]:
     """What holds of every row that can be current at `as_of`."""
-    return view.snapshots.window(sql.SQL("{}::timestamptz").format(sql.Literal(as_of)), view.ttl)
+    oldest = None if view.ttl is None else earlier(as_of, view.ttl)
+    return view.snapshots.window(sql.Literal(as_of), None if oldest is None else sql.Literal(oldest))
 
 
 def conditions_of(
     view: SnapshotView, as_of: datetime, keys: Sequence[tuple[Any, ...]] | None = None, partition: Partition = ALL
 ) -> list[sql.Composable]:
     """What holds of every row that can be current at `as_of`, of those with these `keys`, in `partition`."""
-    conditions = [*window_of(view, as_of), view.snapshots.is_placed]
+    conditions = [*window_of(view, as_of), *view.snapshots.is_complete]
     if keys is not None and view.join_keys:
         conditions.append(_among(view, keys))
     return [*conditions, *in_partition(view, partition)]
 
 
 def in_partition(view: SnapshotView, partition: Partition) -> list[sql.Composable]:
-    """What holds of the rows of these entities; a key that is NULL is in partition 0."""
+    """What holds of the rows of these entities; NULL of a row whose key is."""
     key = view.snapshots.key
     if partition.count == 1 or not key:
         return []
     # Of what the Redis key is made of: an entity is in the same partition whatever types its sources have.
     text = sql.SQL("{}::text").format(key[0] if len(key) == 1 else sql.SQL("ROW({})").format(comma(key)))
-    remainder = sql.SQL("(COALESCE(hashtextextended({}, {}), 0) & {}) % {} = {}")
-    literals = map(sql.Literal, (partition.seed, 2**63 - 1, partition.count, partition.number))
-    return [remainder.format(text, *literals)]
+    seeded = sql.SQL("hashtextextended({}, {})").format(text, sql.Literal(partition.seed))
+    hashed = seeded if partition.seed else sql.SQL("hashtext({})").format(text)
+    literals = map(sql.Literal, (2**31 - 1, partition.count, partition.number))
+    return [sql.SQL("({} & {}) % {} = {}").format(hashed, *literals)]
 
 
 def _among(view: SnapshotView, keys: Sequence[tuple[Any, ...]]) -> sql.Composed:

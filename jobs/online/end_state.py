@@ -1,13 +1,14 @@
 """Proof that the online store shows what the offline store says, after the last write: whole entities, read afresh."""
 
-import math
 import random
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from jobs.arrow_query import ArrowSession
 from jobs.errors import VerificationError
 from jobs.online.block_encoder import BlockEncoder
-from jobs.online.current_rows import ALL, Partition, current_entities_query
+from jobs.online.current_rows import Partition, current_entities_query, entities_query
 from jobs.online.entity_group import EntityGroup
 from jobs.online.reading_back import are_as_held
 from jobs.online.wire import Wires
@@ -16,20 +17,19 @@ SAMPLE = 1000
 """About so many entities of a group are compared, others each time."""
 
 
-def a_sample(entities: int) -> Partition:
-    """About SAMPLE of so many entities, drawn by chance; all of them where they are no more."""
-    return Partition(0, max(1, math.floor(entities / SAMPLE)), random.getrandbits(62))
-
-
 def prove_end_state(
-    wires: Wires, session: ArrowSession, group: EntityGroup, as_of: datetime, partition: Partition = ALL
+    wires: Wires, session: ArrowSession, group: EntityGroup, as_of: datetime, sample_of: int | None
 ) -> int:
-    """How many entities of `partition` were compared, all fields of the group's views of each.
+    """How many entities were compared, all fields of the group's views of each.
 
-    Raises VerificationError unless Redis holds of them what `session` reads, and nothing else of these views.
+    All of them, or about SAMPLE of so many as `sample_of`, drawn by chance. Raises VerificationError unless Redis holds
+    of them what `session` reads, and nothing else of these views.
     """
+    keys = None if sample_of is None else _drawn(session, group, as_of, max(1, sample_of // SAMPLE))
+    if keys == []:
+        return 0
     encoder, compared = BlockEncoder(group), 0
-    for batch in session.batches(current_entities_query(group.views, as_of, partition)):
+    for batch in session.batches(current_entities_query(group.views, as_of, keys=keys)):
         block = encoder.encode(batch)
         if not are_as_held(wires, block):
             names = ", ".join(view.name for view in group.views)
@@ -39,3 +39,13 @@ def prove_end_state(
             )
         compared += len(block.keys)
     return compared
+
+
+def _drawn(session: ArrowSession, group: EntityGroup, as_of: datetime, one_of: int) -> Sequence[tuple[Any, ...]] | None:
+    """The keys of about one of so many entities that a view, drawn too, has rows of; None where there are no keys."""
+    if not group.join_keys:
+        return None
+    partition = Partition(0, one_of, random.getrandbits(62) + 1)
+    (view,) = random.sample(group.views, 1)
+    query = entities_query(view, as_of, partition)
+    return [tuple(row.values()) for batch in session.batches(query) for row in batch.to_pylist()]

@@ -18,8 +18,8 @@ from jobs.definitions import SnapshotView
 from jobs.errors import DataError
 from jobs.instants import isoformat
 from jobs.lock import WriterLock
-from jobs.online.current_rows import ALL, entities_query, has_current_row
-from jobs.online.end_state import a_sample, prove_end_state
+from jobs.online.current_rows import entities_query, has_current_row
+from jobs.online.end_state import prove_end_state
 from jobs.online.entity_group import EntityGroup, entity_groups
 from jobs.online.filled import Filled
 from jobs.online.hashing import hashes
@@ -132,8 +132,8 @@ class Materializer:
         compared = 0
         with opened_wires(self._client) as wires, self._database().session(self._snapshot_id) as session:
             for group in entity_groups(self._project, views):
-                partition = ALL if whole else a_sample(outcome.keys[group.name])
-                compared += prove_end_state(wires, session, group, as_of, partition)
+                sample_of = None if whole else outcome.keys[group.name]
+                compared += prove_end_state(wires, session, group, as_of, sample_of)
         self._run.log("end_state_proven", entities=compared, seconds=round(time.monotonic() - started, 3))
 
     def _is_shown(self, group: EntityGroup, as_of: datetime, status: Mapping[str, ViewStatus]) -> bool:

@@ -56,26 +56,29 @@ def source_sums(
     sums = []
     for view in views:
         (batch,) = session.batches(_query(view, as_of, partition))
-        rows, hashes, left_out = (column[0].as_py() for column in batch.columns)
-        sums.append(SourceSum(rows, int(hashes), left_out))
+        seen, hashes, left_out = (column[0].as_py() for column in batch.columns)
+        sums.append(SourceSum(seen - left_out, int(hashes), left_out))
     return sums
 
 
 def _query(view: SnapshotView, as_of: datetime, partition: Partition) -> str:
-    source, window = view.snapshots, window_of(view, as_of)
-    values = [*source.key, *read_features(view), source.as_of, *filter(None, [source.created_at]), source.is_tombstone]
+    source = view.snapshots
+    values = [*source.key, *read_features(view), source.as_of, *filter(None, [source.created_at])]
+    values += [source.is_tombstone] if source.tombstone_column else []
+    # What has no key is looked at with the first partition.
+    unknown = sql.SQL("IS NOT FALSE" if partition.number == 0 else "")
+    within = [sql.SQL("({}) {}").format(condition, unknown) for condition in in_partition(view, partition)]
     return (
         sql.SQL(
-            "SELECT count(*) FILTER (WHERE {placed}), \n"
-            "coalesce(sum(hash_record_extended(ROW({values}), 0)) FILTER (WHERE {placed}), 0)::text, "
-            "count(*) FILTER (WHERE NOT ({placed}))\n"
+            "SELECT count(*), coalesce(sum(hash_record_extended(ROW({values}), 0)) FILTER (WHERE {placed}), 0)::text, "
+            "count(*) FILTER (WHERE ({placed}) IS NOT TRUE)\n"
             "FROM {table} WHERE {conditions}"
         )
         .format(
             placed=source.is_placed,
             values=comma(values),
             table=source.table,
-            conditions=conjunction([source.in_sight(window), *in_partition(view, partition)]),
+            conditions=conjunction([source.in_sight(window_of(view, as_of)), *within]),
         )
         .as_string(None)
     )

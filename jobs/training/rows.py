@@ -11,7 +11,7 @@ from psycopg import sql
 
 from jobs.errors import DataError, JobError, UsageError
 from jobs.exports.contract import Contract, Kind, load_contracts
-from jobs.instants import isoformat
+from jobs.instants import earlier, isoformat
 from jobs.training.views import TrainingView
 from jobs.training.window import LabelledInstant
 
@@ -113,9 +113,10 @@ def window_of(connection: psycopg.Connection, views: Sequence[TrainingView]) -> 
 def left_out_rows(connection: psycopg.Connection, view: TrainingView, instants: Sequence[LabelledInstant]) -> int:
     """How many rows within reach of these instants have no key or no time, and therefore count for none."""
     source = view.view.snapshots
-    first, last = (sql.SQL("{}::timestamptz").format(sql.Literal(instants[place].event_timestamp)) for place in (0, -1))
-    reach = [*source.window(last, None), *source.window(first, view.view.ttl)[1:]]
-    query = sql.SQL("SELECT count(*) FROM {table} WHERE {seen} AND NOT ({placed})").format(
+    first, last = instants[0].event_timestamp, instants[-1].event_timestamp
+    oldest = None if view.view.ttl is None else earlier(first, view.view.ttl)
+    reach = source.window(sql.Literal(last), None if oldest is None else sql.Literal(oldest))
+    query = sql.SQL("SELECT count(*) FROM {table} WHERE {seen} AND ({placed}) IS NOT TRUE").format(
         table=source.table, seen=source.in_sight(reach), placed=source.is_placed
     )
     row = connection.execute(query).fetchone()

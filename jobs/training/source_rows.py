@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pyarrow as pa
 from psycopg import sql
@@ -11,6 +11,7 @@ from psycopg import sql
 from jobs.arrow_snapshot import ArrowSnapshot
 from jobs.current_row import SnapshotSource, TypedColumn, conjunction
 from jobs.exports.contract import ColumnType
+from jobs.instants import earlier
 from jobs.key_order import Key, KeyOrderedRows, key_order
 from jobs.training.rows import Labels
 from jobs.training.views import TrainingView
@@ -172,22 +173,15 @@ def read_sources(
 def in_reach(view: TrainingView, table: SourceTable, instants: Sequence[LabelledInstant]) -> str:
     """The query of what rows at these instants can show of the view, however late it became known."""
     first, last = instants[0].event_timestamp, instants[-1].event_timestamp
-    oldest = None if view.view.ttl is None else _earlier(first, view.view.ttl)
+    oldest = None if view.view.ttl is None else earlier(first, view.view.ttl)
     return table.query(table.between(oldest, last), ordered=True)
 
 
 def labels_in_reach(table: SourceTable, instants: Sequence[LabelledInstant]) -> str:
     """The query of the labels that lie in the window of any of these instants."""
     first, last = instants[0], instants[-1]
-    window = table.between(_earlier(first.target, first.tolerance), last.target + last.tolerance)
+    window = table.between(earlier(first.target, first.tolerance), last.target + last.tolerance)
     return table.query(window, ordered=True)
-
-
-def _earlier(instant: datetime, duration: timedelta) -> datetime | None:
-    try:
-        return instant - duration
-    except OverflowError:
-        return None
 
 
 def _key_type(labels: Labels, column: str) -> str:
