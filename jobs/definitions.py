@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from jobs.errors import UsageError
 from jobs.online.encoding import KEY_TYPES, VALUE_TYPES
+from jobs.servable import problems
 
 if TYPE_CHECKING:  # Feast takes seconds to import; a job that only reads these classes must not wait for it.
     from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
@@ -115,6 +116,8 @@ def resolve(store: "FeatureStore") -> Definitions:
     )
     services = tuple(_service(service) for service in sorted(store.list_feature_services(), key=attrgetter("name")))
     _check_references(views, on_demand, services)
+    for problem in problems(views, on_demand, services):
+        raise UsageError(problem)
     return Definitions(store.project, views, on_demand, services, _default_service(services))
 
 
