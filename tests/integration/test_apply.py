@@ -135,6 +135,10 @@ REFUSALS: dict[str, tuple[Callable[[Definitions], None], int, str]] = {
         2, 'exactly one feature service must be tagged default: "true"',
     ),
     "two default services": (_two_defaults, 2, "found churn_v1, churn_v2"),
+    "a feature service that lists a view twice": (
+        lambda repo: repo.edit("features.py", "list(SNAPSHOT_VIEWS)", "[*SNAPSHOT_VIEWS, subs_profile_fv]"),
+        2, "feature service churn_v1 lists feature subs_profile_fv:months_active more than once; list it once",
+    ),
     "a syntax error": (
         lambda repo: repo.edit("features.py", "SNAPSHOT_VIEWS = [", "SNAPSHOT_VIEWS = [["),
         2, "cannot be read: SyntaxError: '[' was never closed",
@@ -283,6 +287,17 @@ def test_a_new_view_waits_until_it_is_filled_and_a_dropped_one_leaves_no_trace(
     assert how(run(APPLY)) == "published"
     assert materialize.main([]) == 0
     assert dump(redis_client) == whole
+
+
+@pytest.mark.parametrize("text", [b"", b"no plan", b'{"format":1,"feature_services":{"churn_v1":null}}'])
+def test_a_plan_that_nobody_can_read_is_replaced_and_keeps_no_materialization_from_its_work(
+    filled: OfflineStore, redis_client: BytesRedis, text: bytes
+) -> None:
+    whole = dump(redis_client)
+    for repair in (lambda: run(APPLY).code, lambda: materialize.main([])):
+        redis_client.hset(plan_key(PROJECT), mapping={"version": "x", "json": text})
+        assert repair() == 0
+        assert dump(redis_client) == whole
 
 
 PEOPLE_FV = """people_fv = FeatureView(
