@@ -21,7 +21,8 @@ _PROBLEMS = {
     "412": "A feature is older than max_age.",
     "413": f"More than {inputs.MAX_ROWS} entities, or a body above {inputs.MAX_BODY_BYTES} bytes.",
     "422": "Something in the request is not as documented; `detail` names it.",
-    "503": "The online store or the feature server did not answer, or the features are not materialized yet. "
+    "503": "The online store or the feature server did not answer, the features are not materialized yet, or what the "
+    "serving plan says of them cannot be served. "
     "Ask again after the seconds in Retry-After.",
 }
 Json = dict[str, Any]
@@ -62,12 +63,14 @@ class _Names:
             ["my_view:my_feature"],
         )
         self.keys = {"id": "STRING"}
-        self.services = [self.service]
+        self.services, self.default = [self.service], self.service
         if selector is not None:
             self._take(selector)
 
     def _take(self, selector: Selector) -> None:
-        self.service, self.services = selector.plan.default_feature_service, sorted(selector.services)
+        self.services = sorted(selector.services)
+        default = selector.plan.default_feature_service
+        self.service, self.default = default if default in selector.services else self.services[0], default or "none"
         selection = selector.services[self.service]
         self.keys = {key.name: key.type for key in selection.join_keys} or self.keys
         self.key = next(iter(self.keys))
@@ -146,7 +149,7 @@ def _one(names: _Names) -> Json:
     service = {"type": "string", "enum": names.services}
     parameters = [
         key,
-        _parameter("feature_service", f"Default: {names.service}.", service, names.service),
+        _parameter("feature_service", f"Default: {names.default}.", service, names.service),
         _parameter(
             "features",
             "Only these: names out of the feature service, or any feature as view:feature, with commas between.",
