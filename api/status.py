@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api import instants
 from api.online_store import OnlineStore
@@ -17,8 +17,8 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     watermark: str
-    rows: int
-    previous_rows: int | None = None
+    rows: int = Field(lt=2**63)
+    previous_rows: int | None = Field(None, lt=2**63)
     started_at: str
     finished_at: str
 

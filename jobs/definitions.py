@@ -205,24 +205,11 @@ def _check_references(
     for service in services:
         for feature in service.features:
             _check_online(f"feature service {service.name}", feature.feature_view, known)
-        _check_names(service)
 
 
 def _check_online(user: str, view: str, known: set[str]) -> None:
     if view not in known:
         raise UsageError(f"{user} uses feature view {view}, which is not online; set online=True there or leave it out")
-
-
-def _check_names(service: Service) -> None:
-    if not service.features:
-        raise UsageError(f"feature service {service.name} has no features; give it one or leave it out")
-    # An answer holds one value per name: of two features with one name, one would be lost without a word.
-    origin: dict[str, str] = {}
-    for feature in service.features:
-        first = origin.setdefault(feature.name, feature.feature_view)
-        if first != feature.feature_view:
-            raise UsageError(f"feature service {service.name} has two features named {feature.name}, of {first} "
-                             f"and of {feature.feature_view}; rename one")  # fmt: skip
 
 
 def _default_service(services: tuple[Service, ...]) -> str:

@@ -90,9 +90,11 @@ def _of_service(service: "Service", keys_of: Mapping[str, Sequence[tuple[str, st
     who = f"feature service {service.name}"
     if not service.name:
         yield "a feature service has no name; give it one"
+    if not service.features:
+        yield f"{who} has no features; give it one or leave it out"
     for reference in _doubled(f"{feature.feature_view}:{feature.feature}" for feature in service.features):
         yield f"{who} lists feature {reference} more than once; list it once"
-    yield from _of_full_names(service)
+    yield from _of_service_names(service)
     views = dict.fromkeys(feature.feature_view for feature in service.features)
     keys = [key for name in views for key in keys_of[name]]
     yield from _one_key_of_two_types(who, keys)
@@ -100,11 +102,16 @@ def _of_service(service: "Service", keys_of: Mapping[str, Sequence[tuple[str, st
         yield f"{who} has a feature and a join key named {name}; rename one"
 
 
-def _of_full_names(service: "Service") -> Iterator[str]:
+def _of_service_names(service: "Service") -> Iterator[str]:
     who = f"feature service {service.name}"
     views: dict[str, str] = {}
     references: dict[str, str] = {}
+    origins: dict[str, str] = {}
     for feature in service.features:
+        # An answer holds one value per name: of two features with one name, one would be lost without a word.
+        origin = origins.setdefault(feature.name, feature.feature_view)
+        if origin != feature.feature_view:
+            yield f"{who} has two features named {feature.name}, of {origin} and of {feature.feature_view}; rename one"
         reference = f"{feature.feature_view}:{feature.feature}"
         first = references.setdefault(feature.full_name, reference)
         if first != reference:

@@ -7,16 +7,11 @@ from typing import Any
 import pytest
 
 from api import instants, openapi, routes, status_page
-from api.plan import Plan
 from api.plan_reading import PlanRejected, parse
 from api.problems import InvalidRequest, NotServable
 from api.selection import Selector
 from tests import gateway_support as support
-
-
-def parsed(document: dict[str, Any], project: str = support.PROJECT) -> Plan:
-    data = json.dumps(document).encode()
-    return parse(data, hashlib.sha256(data).hexdigest(), project)
+from tests.gateway_support import parsed
 
 
 def without(document: dict[str, Any], *path: str) -> dict[str, Any]:
