@@ -91,9 +91,11 @@ def _each_float(value: Any, replace: Callable[[float], Any]) -> Any:
 def services(selector: Selector) -> dict[str, Any]:
     """The answer of GET /feature-services."""
     plan = selector.plan
+    summaries = {name: _summary(selector, name) for name in plan.feature_services}
+    summaries |= {name: _problem(plan, name) for name in plan.problems}
     return {
         "default": plan.default_feature_service,
-        "feature_services": [_summary(selector, name) for name in sorted(plan.feature_services)],
+        "feature_services": [summaries[name] for name in sorted(summaries)],
     }
 
 
@@ -113,6 +115,20 @@ def _summary(selector: Selector, name: str) -> dict[str, Any]:
         "tags": found.tags,
         "join_keys": [{"name": key.name, "type": key.type} for key in selector.services[name].join_keys],
         "features": [feature.name for feature in found.features],
+    }
+
+
+def _problem(plan: Plan, name: str) -> dict[str, Any]:
+    """Of a service that cannot be served: its name, the reason, and all else that a summary has, empty."""
+    return {
+        "name": name,
+        "default": name == plan.default_feature_service,
+        "description": "",
+        "owner": "",
+        "tags": {},
+        "join_keys": [],
+        "features": [],
+        "problem": plan.problems[name],
     }
 
 

@@ -91,10 +91,10 @@ def begin(gateway: Gateway, caller: Caller, url: bytes, headers: Headers) -> Dir
     connection = gateway.store.connection
     if connection is None or not gateway.plans.ready or not url.startswith(PATH) or not _is_plain(sent):
         return None
-    _, program = gateway.programs.find(gateway.plans.selector, None, None)
-    if program is None or not program.is_ready(gateway.status.views):
-        return None
     try:
+        _, program = gateway.programs.find(gateway.plans.selector, None, None)
+        if program is None or not program.is_ready(gateway.status.views):
+            return None
         gateway.keys.check(headers)
         key = entity_key.parse(program.key, sent.decode("ascii"))
     except Problem:

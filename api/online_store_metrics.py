@@ -12,7 +12,7 @@ from api.status import MaterializationStatus
 
 
 class OnlineStoreCollector(Collector):
-    """Gauges: of the store, per feature view, and of the last run."""
+    """Gauges: of the store, per feature service, per feature view, and of the last run."""
 
     def __init__(self, store: OnlineStore, status: MaterializationStatus, plans: PlanWatch) -> None:
         self._store, self._status, self._plans = store, status, plans
@@ -24,8 +24,23 @@ class OnlineStoreCollector(Collector):
             "Whether the online store answered when it was asked last.",
             float(self._store.reached),
         )
+        yield self._of_services()
         yield from self._of_views()
         yield from self._of_runs()
+
+    def _of_services(self) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            "feature_gateway_feature_service_servable",
+            "Whether the feature service can be served; where it cannot, GET /status says why.",
+            labels=["feature_service"],
+        )
+        if self._plans.ready:
+            selector = self._plans.selector
+            for name in selector.services:
+                family.add_metric([name], 1)
+            for name in selector.plan.problems:
+                family.add_metric([name], 0)
+        return family
 
     def _of_views(self) -> Iterator[GaugeMetricFamily]:
         views = self._status.views

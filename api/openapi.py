@@ -31,7 +31,8 @@ _PROBLEMS = {
     "413": f"More than {inputs.MAX_ROWS} entities, or a body above {inputs.MAX_BODY_BYTES} bytes.",
     "422": "Something in the request is not as documented; `detail` names it.",
     "500": "The gateway failed, or the online store holds bytes that are no value.",
-    "503": "The online store or the feature server did not answer, or the features are not materialized yet. "
+    "503": "The online store or the feature server did not answer, the features are not materialized yet, or what the "
+    "serving plan says of them cannot be served. "
     "Ask again after the seconds in Retry-After.",
 }
 Json = dict[str, Any]
@@ -73,6 +74,7 @@ class _Names:
         self.service, self.features, self.references = "my_service", {"my_feature": 1.5}, ["my_view:my_feature"]
         self.keys = self.all_keys = {"id": "STRING"}
         self.key_names = {self.service: ["id"]}
+        self.default = self.service
         self.known_names, self.known_references = list(self.features), self.references
         if selector is not None:
             self._take(selector)
@@ -84,17 +86,19 @@ class _Names:
 
     def _take(self, selector: Selector) -> None:
         plan, services = selector.plan, selector.services
-        self.service = plan.default_feature_service
+        default = plan.default_feature_service
+        self.service, self.default = default if default in services else min(services), default or "none"
         selection = services[self.service]
         self.keys = {key.name: key.type for key in selection.join_keys}
         self.features = {asked.name: _example(_type(selector, asked.view, asked.feature)) for asked in selection.asked}
         self.references = [asked.reference for asked in selection.asked[:2]]
-        self.all_keys = {key.name: key.type for key in plan.join_keys.values()}
+        self.all_keys = {key.name: key.type for view in plan.feature_views.values() for key in view.join_keys}
         self.key_names = {name: [key.name for key in services[name].join_keys] for name in sorted(services)}
         self.known_names = sorted({asked.name for service in services.values() for asked in service.asked})
+        stored = [(name, feature) for name, view in plan.feature_views.items() for feature in view.features]
+        computed = [(name, feature) for name, view in plan.on_demand_feature_views.items() for feature in view.features]
         self.known_references = [
-            *(f"{name}:{feature}" for name, view in plan.feature_views.items() for feature in view.features),
-            *(f"{name}:{feature}" for name, view in plan.on_demand_feature_views.items() for feature in view.features),
+            f"{name}:{feature}" for name, feature in stored + computed if plan.flaw(name, feature) is None
         ]
 
     @property
@@ -183,7 +187,7 @@ def _one(names: _Names) -> Json:
         key,
         _parameter(
             "feature_service",
-            f"Default: {names.service}. Those over several join keys, or none, are read by POST /features.",
+            f"Default: {names.default}. Those over several join keys, or none, are read by POST /features.",
             {"type": "string", "enum": list(names.by_one_key) or names.services},
             names.one,
             required=names.one != names.service,

@@ -1,40 +1,50 @@
-"""The serving plan: what `apply` publishes in Redis and the gateway serves by. Format 1."""
+"""The serving plan: what `apply` publishes in Redis and the gateway serves by. Format 1, read by `api.plan_reading`."""
 
-import hashlib
-from functools import cached_property
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.entity_key import KeyType
 
-FORMAT = 1
 Tags = dict[str, str]
+# Parts of answers, which hold the join keys beside them.
+_RESERVED = ("features", "found", "metadata")
+# Beyond any duration of Python's; as nanoseconds it is still a number.
+_LONGEST_TTL = 1e14
 
 
-class PlanRejected(ValueError):
-    """A plan that cannot be served by; the message says why in one sentence."""
+def _unhex(text: object) -> bytes:
+    try:
+        return bytes.fromhex(str(text))
+    except ValueError:
+        raise ValueError("must be bytes in hex") from None
 
 
-def _unhex(text: object) -> object:
-    return bytes.fromhex(text) if isinstance(text, str) else text
+def _unreserved(name: str) -> str:
+    if name in _RESERVED:
+        raise ValueError(f"must not be {', '.join(_RESERVED)}, which are parts of answers")
+    return name
 
 
 HexBytes = Annotated[bytes, BeforeValidator(_unhex), Field(min_length=1)]
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """An object of the document; what this release does not know of it is ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class PlanJoinKey(_Part):
+class PlanJoinKey(Part):
     """A join key of a view."""
 
-    name: str = Field(min_length=1)
+    name: Annotated[str, Field(min_length=1), AfterValidator(_unreserved)]
     type: KeyType
 
 
-class Described(_Part):
+class Described(Part):
     """What people wrote about a thing."""
 
     description: str = ""
@@ -42,7 +52,7 @@ class Described(_Part):
     tags: Tags = {}
 
 
-class StoredFeature(_Part):
+class StoredFeature(Part):
     """A feature in Redis: `field` is its hash field."""
 
     field: HexBytes
@@ -55,13 +65,13 @@ class FeatureView(Described):
     """A view in Redis; no `ttl_seconds`, no limit; no join keys, one row for everybody."""
 
     join_keys: tuple[PlanJoinKey, ...]
-    ttl_seconds: float | None = Field(gt=0)
+    ttl_seconds: float | None = Field(gt=0, le=_LONGEST_TTL)
     timestamp_field: HexBytes
     source: str = ""
     features: dict[str, StoredFeature]
 
 
-class OnDemandFeature(_Part):
+class OnDemandFeature(Part):
     """A feature that the feature server computes."""
 
     type: str
@@ -76,7 +86,7 @@ class OnDemandFeatureView(Described):
     inputs: tuple[str, ...]
 
 
-class ServiceFeature(_Part):
+class ServiceFeature(Part):
     """A feature of a service: `name` is its name in answers."""
 
     name: str = Field(min_length=1)
@@ -91,63 +101,49 @@ class FeatureService(Described):
     features: tuple[ServiceFeature, ...] = Field(min_length=1)
 
 
-class Plan(_Part):
-    """The document; whatever it refers to, it holds."""
+@dataclass(frozen=True)
+class Plan:
+    """What can be served, and what is wrong with the rest."""
 
-    format: Literal[1]
     project: str
-    default_feature_service: str
+    default_feature_service: str | None
     feature_views: dict[str, FeatureView]
-    on_demand_feature_views: dict[str, OnDemandFeatureView] = {}
-    feature_services: dict[str, FeatureService] = Field(min_length=1)
-
-    @model_validator(mode="after")
-    def _refers_to_what_it_holds(self) -> "Plan":
-        if self.default_feature_service not in self.feature_services:
-            raise ValueError(f"default feature service {self.default_feature_service!r} is not in it")
-        for name, service in self.feature_services.items():
-            missing = [f.name for f in service.features if not self.holds(f.feature_view, f.feature)]
-            if missing:
-                raise ValueError(f"feature service {name!r} names {missing[0]!r}, which no view has")
-            if len({feature.name for feature in service.features}) < len(service.features):
-                raise ValueError(f"feature service {name!r} names a feature twice")
-        for name, view in self.on_demand_feature_views.items():
-            unknown = [ref for ref in view.inputs if not self.stores(*split(ref))]
-            if unknown:
-                raise ValueError(f"on-demand feature view {name!r} reads {unknown[0]!r}, which no view has")
-        return self
+    on_demand_feature_views: dict[str, OnDemandFeatureView]
+    feature_services: dict[str, FeatureService] = field(default_factory=dict)
+    """Those that can be served."""
+    problems: dict[str, str] = field(default_factory=dict)
+    """Name of each feature service that cannot be served to the reason."""
+    flaws: dict[tuple[str, str | None], str] = field(default_factory=dict)
+    """What is wrong with a feature view (view, None), or with one feature (view, feature)."""
 
     def stores(self, view: str, feature: str) -> bool:
         """Whether the feature is in Redis."""
         return view in self.feature_views and feature in self.feature_views[view].features
 
     def holds(self, view: str, feature: str) -> bool:
-        """Whether the feature can be asked for."""
+        """Whether the feature can be asked for, unless it has a flaw."""
         on_demand = self.on_demand_feature_views.get(view)
         return self.stores(view, feature) or (on_demand is not None and feature in on_demand.features)
 
-    @cached_property
-    def join_keys(self) -> dict[str, PlanJoinKey]:
-        """Every join key of every view, by name."""
-        return {key.name: key for view in self.feature_views.values() for key in view.join_keys}
+    def flaw(self, view: str, feature: str) -> str | None:
+        """Why the feature cannot be served, if it cannot although the plan has it."""
+        return self.flaws.get((view, None)) or self.flaws.get((view, feature))
+
+    def key_conflict(self, views: Iterable[str]) -> str | None:
+        """What keeps these views, all without a flaw, from being read together: one join key of two types."""
+        types: dict[str, str] = {}
+        for key in (key for view in views for key in self._join_keys(view)):
+            if types.setdefault(key.name, key.type) != key.type:
+                return f"join key {key.name!r} is {types[key.name]} in one feature view and {key.type} in another"
+        return None
+
+    def _join_keys(self, view: str) -> list[PlanJoinKey]:
+        computed = self.on_demand_feature_views.get(view)
+        stored = [view] if computed is None else [split(reference)[0] for reference in computed.inputs]
+        return [key for name in stored for key in self.feature_views[name].join_keys]
 
 
 def split(reference: str) -> tuple[str, str]:
     """`view:feature` as (view, feature)."""
     view, _, feature = reference.partition(":")
     return view, feature
-
-
-def parse(document: bytes, version: str, project: str) -> Plan:
-    """The plan in `document` if it is whole, of a format this gateway knows and of this project; else PlanRejected."""
-    if hashlib.sha256(document).hexdigest() != version:
-        raise PlanRejected("its version is not the SHA-256 of its bytes")
-    try:
-        plan = Plan.model_validate_json(document)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise PlanRejected(f"{where or 'the plan'}: {first['msg']}") from None
-    if plan.project != project:
-        raise PlanRejected(f"it is for project {plan.project!r}, this gateway serves {project!r}")
-    return plan

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from api import instants, plan
+from api import instants, plan_reading
 from api.online_store import HashFields, OnlineStore
 from api.problems import NoPlan, OnlineStoreUnavailable
 from api.selection import Selector
@@ -17,7 +17,7 @@ VERSION, DOCUMENT = HashFields([b"version"]), HashFields([b"version", b"json"])
 
 
 class PlanWatch:
-    """Holds the last good plan. A broken plan, or one of a newer format, is logged once and not served."""
+    """Holds the last good plan. A plan that cannot be served is logged once, and so is each part of one that cannot."""
 
     def __init__(self, store: OnlineStore, status: MaterializationStatus, project: str) -> None:
         self._store, self._status, self._project = store, status, project
@@ -65,10 +65,13 @@ class PlanWatch:
         [[version, document]] = await self._store.read([(self._key.encode(), DOCUMENT)])
         name = (version or b"").decode("utf-8", "replace")
         try:
-            selector = Selector(plan.parse(document or b"", name, self._project))
-        except plan.PlanRejected as error:
+            selector = Selector(plan_reading.parse(document or b"", name, self._project))
+        except plan_reading.PlanRejected as error:
             self._rejected = name
             logger.error("plan_rejected", extra={"fields": {"version": name, "reason": str(error)}})
             return
         self._selector, self.version, self.loaded_at, self._rejected = selector, name, instants.now(), ""
         logger.info("plan_loaded", extra={"fields": {"version": name}})
+        for service, reason in selector.plan.problems.items():
+            fields = {"version": name, "feature_service": service, "reason": reason}
+            logger.error("feature_service_not_servable", extra={"fields": fields})

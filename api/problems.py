@@ -127,6 +127,12 @@ class NotMaterialized(Unavailable):
     title, code, retry_after = "Not materialized yet", "not-materialized", 5
 
 
+class NotServable(Unavailable):
+    """The serving plan has what is asked for, and is wrong about it; the next plan may be right."""
+
+    title, code, retry_after = "Not servable", "not-servable", 5
+
+
 class NoPlan(Unavailable):
     """No serving plan was read yet."""
 

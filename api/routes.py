@@ -38,10 +38,10 @@ async def service(request: Request) -> Response:
     """GET /feature-services/{name}"""
     inputs.parameters(request.scope["query_string"])
     name, selector = inputs.last_segment(request.scope["raw_path"]), _gateway(request).plans.selector
-    if name not in selector.services:
+    if name not in selector.services and name not in selector.plan.problems:
         known = ", ".join(sorted(selector.services))
         raise NotFound(f"Feature service {cut(name)!r} is unknown; the known ones are {known}.")
-    return _json(answers.service(selector, name))
+    return _json(answers.service(selector, selector.known(name)))
 
 
 async def status(request: Request) -> Response:
@@ -63,6 +63,10 @@ def _status(gateway: Gateway) -> dict[str, Any]:
         "feature_services": {
             name: {"watermark": _watermark(gateway, selection)}
             for name, selection in (selector.services.items() if selector else ())
+        }
+        | {
+            name: {"watermark": None, "problem": problem}
+            for name, problem in (selector.plan.problems.items() if selector else ())
         },
         "feature_views": {
             name: _view(gateway, name, view.ttl_seconds)

@@ -3,7 +3,7 @@
 import logging
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api import instants
 from api.online_store import OnlineStore
@@ -27,7 +27,7 @@ class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     finished_at: str | None = None
-    exit_code: int | None = None
+    exit_code: int | None = Field(None, ge=0, lt=256)
     summary: str | None = None
 
 

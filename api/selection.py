@@ -12,7 +12,7 @@ from api.entity_key import JoinKey
 from api.instants import SECOND
 from api.online_store import HashFields, HashRead
 from api.plan import Plan, PlanJoinKey, ServiceFeature, split
-from api.problems import InvalidRequest, cut
+from api.problems import InvalidRequest, NotServable, cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ def select(plan: Plan, wanted: Iterable[ServiceFeature], service: str | None = N
 
 
 class Selector:
-    """Resolves requests against one plan."""
+    """Resolves requests against one plan. NotServable gives the reason for what the plan is wrong about."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
@@ -157,12 +157,10 @@ class Selector:
         `features` holds names out of that service, or `view:feature` references; InvalidRequest names what is unknown.
         """
         name = service if service is not None else self.plan.default_feature_service
-        if name not in self.services:
-            raise InvalidRequest(
-                f"Feature service {cut(name)!r} is unknown; the known ones are {', '.join(sorted(self.services))}."
-            )
         if features is None:
-            return self.services[name]
+            return self.services[self.known(name)]
+        if service is not None:
+            self.known(service)
         if not features:
             raise InvalidRequest("features must name at least one feature.")
         wanted = [self._feature(name, reference) for reference in features]
@@ -170,17 +168,36 @@ class Selector:
         twice = next((name for name, count in Counter(names).items() if count > 1), None)
         if twice is not None:
             raise InvalidRequest(f"features names {twice!r} more than once.")
+        conflict = self.plan.key_conflict(dict.fromkeys(feature.feature_view for feature in wanted))
+        if conflict is not None:
+            raise InvalidRequest(f"These features cannot be read together: {conflict}.")
         return select(self.plan, wanted)
 
-    def _feature(self, service: str, reference: str) -> ServiceFeature:
+    def known(self, name: str | None) -> str:
+        """The name of a feature service that can be served; InvalidRequest if there is none of that name."""
+        if name is None:
+            raise InvalidRequest("The serving plan has no default feature service; name one in feature_service.")
+        if name in self.plan.problems:
+            raise NotServable(f"Feature service {name!r} cannot be served: {self.plan.problems[name]}.")
+        if name not in self.services:
+            raise InvalidRequest(
+                f"Feature service {name[:100]!r} is unknown; the known ones are {', '.join(sorted(self.services))}."
+            )
+        return name
+
+    def _feature(self, service: str | None, reference: str) -> ServiceFeature:
         if ":" in reference:
             view, feature = split(reference)
+            flaw = self.plan.flaw(view, feature)
+            if flaw is not None:
+                raise NotServable(f"Feature {reference[:200]!r} cannot be served: {flaw}.")
             if not self.plan.holds(view, feature):
                 raise InvalidRequest(
-                    f"Feature {cut(reference)!r} is unknown; GET /feature-services/{service} lists the known ones."
+                    f"Feature {cut(reference)!r} is unknown; "
+                    f"GET /feature-services/{service or '{name}'} lists the known ones."
                 )
             return ServiceFeature(name=feature, full_name=f"{view}__{feature}", feature_view=view, feature=feature)
-        for known in self.plan.feature_services[service].features:
+        for known in self.plan.feature_services[self.known(service)].features:
             if known.name == reference:
                 return known
         raise InvalidRequest(

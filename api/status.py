@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api import instants
 from api.online_store import OnlineStore
@@ -17,10 +17,10 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     watermark: str
-    rows: int
-    previous_rows: int | None = None
-    left_out_rows: int = 0
-    defaulted_elements: int = 0
+    rows: int = Field(lt=2**63)
+    previous_rows: int | None = Field(None, lt=2**63)
+    left_out_rows: int = Field(0, lt=2**63)
+    defaulted_elements: int = Field(0, lt=2**63)
     started_at: str
     finished_at: str
 

@@ -13,15 +13,12 @@ UTC, in which a `date` is its midnight and a `timestamp` without zone is an inst
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from psycopg import sql
 
 ALIAS = sql.SQL("s")
 """What a source is called in a query: `FROM {relation} AS s`."""
 # Types of features whose columns Postgres can order as they are; the others are ordered as text.
-_ENDLESS = timedelta(days=365_000)
-"""Postgres' instants begin 4713 years before our era, Python's with it: no further back can be reckoned."""
 _ORDERED = frozenset({"INT32", "INT64", "DOUBLE", "FLOAT", "BOOL", "UNIX_TIMESTAMP", "BYTES"})
 
 
@@ -104,11 +101,6 @@ class SnapshotSource:
     def in_sight(self, window: Sequence[sql.Composable]) -> sql.Composed:
         """Whether a row is in this window, or in none for want of an as_of: if it is not placed, it is left out."""
         return sql.SQL("(({}) OR {} IS NULL OR {} = '-infinity')").format(conjunction(window), self.as_of, self.as_of)
-
-
-def age_limit(ttl: timedelta | None) -> timedelta | None:
-    """The ttl, in which 0 says that there is none; None too for one so long that it reaches back before all rows."""
-    return ttl if ttl and ttl < _ENDLESS else None
 
 
 def source_column(name: str) -> sql.Composed:

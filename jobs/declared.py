@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from jobs.definitions import ON_DEMAND, SERVICE, VIEW
@@ -91,8 +90,6 @@ def _of_view(view: "FeatureView") -> Iterator[str]:
         yield f"has the {kind} {view.stream_source.name}, of which nothing is taken; give it the batch source alone"
     if view.offline:
         yield "has offline=True, but nothing is written back to the offline store; leave it out"
-    if view.ttl is not None and (view.ttl < timedelta() or view.ttl % timedelta(seconds=1)):
-        yield f"has a ttl of {view.ttl.total_seconds():g} seconds; give it whole seconds, or none"
     if any(field.vector_index for field in view.features):
         yield "has a field with vector_index=True, but no vectors are searched here; leave it out"
     if view.batch_source is not None:
@@ -127,8 +124,6 @@ def _of_on_demand_view(view: "OnDemandFeatureView") -> Iterator[str]:
         yield "has write_to_online_store=True, but nothing fills it; leave it out, and it is computed at reading"
     if view.aggregations:
         yield "has aggregations, which are not applied; compute them in a source's query"
-    if view.singleton:
-        yield "has singleton=True, which training calls with lists; leave it out, and take lists"
     if view.mode not in _FUNCTION_MODES:
         yield f"has mode {view.mode}; modes that are computed are {' and '.join(_FUNCTION_MODES)}"
     yield from _of_projections(view.source_feature_view_projections.values())

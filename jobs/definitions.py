@@ -7,11 +7,12 @@ from functools import partial
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from jobs.current_row import SnapshotSource, TypedColumn, age_limit
+from jobs.current_row import SnapshotSource, TypedColumn
 from jobs.errors import UsageError
 from jobs.feast_sources import DUMMY_KEY, snapshot_source, source_column
 from jobs.findings import Findings
 from jobs.online.encoding import KEY_TYPES, VALUE_TYPES
+from jobs.servable import problems
 
 if TYPE_CHECKING:  # Feast takes seconds to import; a job that only reads these classes must not wait for it.
     from feast import FeatureService, FeatureStore, FeatureView, OnDemandFeatureView
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # Feast takes seconds to import; a job that only reads these 
 
 DEFAULT_TAG = "default"
 VIEW, ON_DEMAND, SERVICE, JOIN_KEY = "feature view", "on-demand feature view", "feature service", "join key"
+SERVING = "serving plan"
 """The kinds of objects that findings are about."""
 
 
@@ -138,6 +140,7 @@ def resolve(store: "FeatureStore", findings: Findings | None = None) -> Definiti
     services = found.each(SERVICE, _service, listed)
     _check_join_keys(views, found)
     _check_references(views, on_demand, services, found)
+    _check_servable(views, on_demand, services, found)
     default = ""
     with found.of(SERVICE, DEFAULT_TAG):
         default = _default_service(listed)
@@ -199,7 +202,7 @@ def snapshot_view(view: "FeatureView") -> SnapshotView:
         as_of_column=snapshots.as_of_column,
         created_at_column=snapshots.created_at_column,
         tombstone_column=snapshots.tombstone_column,
-        ttl=age_limit(view.ttl),
+        ttl=view.ttl or None,
         features=tuple(features),
         description=view.description,
         owner=view.owner,
@@ -285,8 +288,22 @@ def _check_references(
         for name in sorted({feature.feature_view for feature in service.features}):
             with findings.of(SERVICE, service.name):
                 _check_online(f"feature service {service.name}", name, known)
-        with findings.of(SERVICE, service.name):
-            _check_names(service)
+
+
+def _check_servable(
+    views: Sequence[SnapshotView],
+    on_demand: Sequence[OnDemandView],
+    services: Sequence[Service],
+    findings: Findings,
+) -> None:
+    # Of what refers to nothing that was refused; the rest is looked at once that is mended.
+    mixed = findings.names(JOIN_KEY)
+    stored = {view.name for view in views if not mixed & {key.name for key in view.join_keys}}
+    computed = [view for view in on_demand if {name.split(":")[0] for name in view.inputs} <= stored]
+    known = stored | {view.name for view in computed}
+    whole = [service for service in services if {feature.feature_view for feature in service.features} <= known]
+    for problem in problems([view for view in views if view.name in stored], computed, whole):
+        findings.add(SERVING, "plan", problem)
 
 
 def _check_online(user: str, view: str, known: set[str]) -> None:
@@ -295,18 +312,6 @@ def _check_online(user: str, view: str, known: set[str]) -> None:
             f"{user} uses feature view {view}, which is not online; set online=True there or leave it out, "
             "and put it at the top of a module"
         )
-
-
-def _check_names(service: Service) -> None:
-    if not service.features:
-        raise UsageError(f"feature service {service.name} has no features; give it one or leave it out")
-    # An answer holds one value per name: of two features with one name, one would be lost without a word.
-    origin: dict[str, str] = {}
-    for feature in service.features:
-        first = origin.setdefault(feature.name, feature.feature_view)
-        if first != feature.feature_view:
-            raise UsageError(f"feature service {service.name} has two features named {feature.name}, of {first} "
-                             f"and of {feature.feature_view}; rename one")  # fmt: skip
 
 
 def _default_service(services: Sequence["FeatureService"]) -> str:

@@ -23,6 +23,8 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from api import app
+from api.plan import Plan
+from api.plan_reading import parse
 from api.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
@@ -94,6 +96,12 @@ def plan(**more: Any) -> dict[str, Any]:
             "computed": service("profile:months_active", "ratio:hours_per_device"),
         },
     } | more
+
+
+def parsed(document: dict[str, Any]) -> Plan:
+    """The plan as a gateway reads it; PlanRejected."""
+    data = json.dumps(document).encode()
+    return parse(data, hashlib.sha256(data).hexdigest(), PROJECT)
 
 
 def publish(client: Client, document: dict[str, Any]) -> str:

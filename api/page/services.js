@@ -5,7 +5,8 @@ async function showServices(version) {
   const { answer } = await ask("feature-services");
   services = { version, byName: new Map(answer.feature_services.map((service) => [service.name, { ...service, described: null }])) };
   byId("service-list").replaceChildren(...answer.feature_services.map(serviceDetails));
-  byId("service").replaceChildren(...answer.feature_services.map((service) => new Option(service.name, service.name, service.default, service.default)));
+  const servable = answer.feature_services.filter((service) => !service.problem);
+  byId("service").replaceChildren(...servable.map((service) => new Option(service.name, service.name, service.default, service.default)));
   showKeys();
 }
 
@@ -14,8 +15,9 @@ function showWatermarks(status) {
   byId("no-services").hidden = names.length > 0;
   byId("look-up").hidden = names.length === 0;
   for (const place of document.querySelectorAll("details .note")) {
-    const watermark = status.feature_services[place.dataset.service]?.watermark;
-    show(place, `${place.dataset.about} · ${watermark ? `watermark ${instant(watermark)}` : "not materialized yet"}`);
+    const { watermark, problem } = status.feature_services[place.dataset.service] ?? {};
+    const state = watermark ? `watermark ${instant(watermark)}` : "not materialized yet";
+    show(place, problem ? "cannot be served" : `${place.dataset.about} · ${state}`);
   }
 }
 
@@ -25,7 +27,8 @@ function serviceDetails(service) {
   note.dataset.about = `${several(service.features.length, "feature")} ${keyedBy(service)}`;
   const name = nameOf(service.name), mark = service.default ? [badge("default", "plain")] : [];
   const made = element("details", "", element("summary", "", name, ...mark, note));
-  made.addEventListener("toggle", () => made.open && describe(service.name, made));
+  if (service.problem) made.append(element("p", "quiet", `${service.problem}.`));
+  else made.addEventListener("toggle", () => made.open && describe(service.name, made));
   made.open = service.default;
   return made;
 }

@@ -37,6 +37,8 @@ function notices(status) {
   if (status.online_store !== "reachable")
     found.push(["bad", "The online store does not answer: features cannot be read. What is shown here was known before."]);
   if (!status.plan) found.push(["warn", "No serving plan is known yet: apply has to publish one."]);
+  for (const [name, { problem }] of Object.entries(status.feature_services))
+    if (problem) found.push(["bad", `Feature service ${name} cannot be served: ${problem}.`]);
   if (missing) found.push(["warn", `Not materialized yet: ${missing}. Feature services that need it are answered with 503.`]);
   if (old && status.freshness_reference === "now")
     found.push(["warn", `Stale: ${old}. Older than its ttl, so its values are null with status OUTSIDE_MAX_AGE.`]);

@@ -8,7 +8,6 @@ from feast import FeatureView
 from feast.infra.registry.base_registry import BaseRegistry
 from feast.utils import _get_requested_feature_views_to_features_dict, _get_requested_on_demand_feature_views
 
-from jobs.current_row import age_limit
 from jobs.feast_plugins.point_in_time import EntityKey, ViewSource
 from jobs.feast_plugins.result_columns import ResultColumn, promised_type
 from jobs.feast_sources import DUMMY_KEY, snapshot_source
@@ -56,7 +55,7 @@ def _view_source(view: FeatureView, features: Sequence[str], grace: timedelta) -
             for name, column in zip(names, snapshots.keys, strict=True)
         ),
         features=tuple(columns[feature].name for feature in features),
-        ttl=age_limit(view.ttl),
+        ttl=view.ttl or None,
         grace=grace,
     )
 

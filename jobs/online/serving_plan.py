@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -43,16 +45,28 @@ class ServingPlan:
 
     def _needs(self) -> dict[str, dict[str, dict[str, str]]]:
         # service -> feature view -> feature -> type
-        plan = json.loads(self.text)
         needs: dict[str, dict[str, dict[str, str]]] = {}
-        for service_name, service in plan["feature_services"].items():
-            views = needs.setdefault(service_name, {})
-            for item in service["features"]:
-                on_demand = plan["on_demand_feature_views"].get(item["feature_view"])
-                stored = [f"{item['feature_view']}:{item['feature']}"] if on_demand is None else on_demand["inputs"]
-                for view, feature in (reference.split(":", 1) for reference in stored):
-                    views.setdefault(view, {})[feature] = plan["feature_views"][view]["features"][feature]["type"]
+        # What is no plan, or no service, no gateway serves: a plan of ours may take its place.
+        with suppress(*_UNREADABLE):
+            plan = json.loads(self.text)
+            services = plan["feature_services"].items() if plan["format"] == FORMAT else ()
+            for name, service in services:
+                with suppress(*_UNREADABLE):
+                    needs[name] = _types_read(plan, service)
         return needs
+
+
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError)
+
+
+def _types_read(plan: dict[str, Any], service: dict[str, Any]) -> dict[str, dict[str, str]]:
+    views: dict[str, dict[str, str]] = {}
+    for item in service["features"]:
+        on_demand = plan["on_demand_feature_views"].get(item["feature_view"])
+        stored = [f"{item['feature_view']}:{item['feature']}"] if on_demand is None else on_demand["inputs"]
+        for view, feature in (reference.split(":", 1) for reference in stored):
+            views.setdefault(view, {})[feature] = plan["feature_views"][view]["features"][feature]["type"]
+    return views
 
 
 def _is_filled(view: str, types: dict[str, str], status: dict[str, ViewStatus]) -> bool:
@@ -111,7 +125,7 @@ def _described(thing: SnapshotView | OnDemandView | Service) -> dict[str, Any]:
 def _snapshot_view(view: SnapshotView) -> dict[str, Any]:
     return _described(view) | {
         "join_keys": [{"name": key.name, "type": key.type} for key in view.join_keys],
-        "ttl_seconds": None if view.ttl is None else int(view.ttl.total_seconds()),
+        "ttl_seconds": None if view.ttl is None else _seconds(view.ttl),
         "timestamp_field": timestamp_field(view.name).hex(),
         "source": view.source,
         "features": {
@@ -119,6 +133,11 @@ def _snapshot_view(view: SnapshotView) -> dict[str, Any]:
             for feature in view.features
         },
     }
+
+
+def _seconds(duration: timedelta) -> float:
+    seconds = duration.total_seconds()
+    return int(seconds) if seconds.is_integer() else seconds
 
 
 def _on_demand_view(view: OnDemandView) -> dict[str, Any]:

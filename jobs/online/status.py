@@ -81,8 +81,8 @@ def _parse(text: bytes) -> ViewStatus:
         rows=record["rows"],
         started_at=parse_instant(record["started_at"]),
         finished_at=parse_instant(record["finished_at"]),
-        features=record["features"],
-        retired=record["retired"],
+        features=dict(record["features"]),
+        retired=list(record["retired"]),
         previous_rows=record.get("previous_rows"),  # a release before wrote none
         run_id=record.get("run_id"),
         left_out_rows=record.get("left_out_rows", 0),

@@ -6,8 +6,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
+from feast import FeatureStore
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
@@ -17,10 +19,11 @@ from jobs import materialize
 from jobs.local.servers import PostgresServer
 from jobs.online.serving_plan import ServingPlan, plan_key
 from jobs.process import LOOPBACK, free_port
+from tests import gateway_support as support
 from tests.bytes_redis import BytesRedis
 from tests.conftest import PROJECT
 from tests.integration.job_process import Ended, run, started
-from tests.offline import JANUARY, OfflineStore, dump
+from tests.offline import JANUARY, TABLES, OfflineStore, dump
 
 APPLY = "jobs.apply"
 NET_SERVICE = 'Field(name="net_service", dtype=String, description="Kind of internet service: DSL, Fiber optic or No"),'
@@ -135,6 +138,10 @@ REFUSALS: dict[str, tuple[Callable[[Definitions], None], int, str]] = {
         2, 'exactly one feature service must be tagged default: "true"',
     ),
     "two default services": (_two_defaults, 2, "found churn_v1, churn_v2"),
+    "a feature service that lists a view twice": (
+        lambda repo: repo.edit("features.py", "list(SNAPSHOT_VIEWS)", "[*SNAPSHOT_VIEWS, subs_profile_fv]"),
+        2, "feature service churn_v1 lists feature subs_profile_fv:months_active more than once; list it once",
+    ),
     "a syntax error": (
         lambda repo: repo.edit("features.py", "SNAPSHOT_VIEWS = [", "SNAPSHOT_VIEWS = [["),
         2, "cannot be read: SyntaxError: '[' was never closed",
@@ -285,6 +292,17 @@ def test_a_new_view_waits_until_it_is_filled_and_a_dropped_one_leaves_no_trace(
     assert dump(redis_client) == whole
 
 
+@pytest.mark.parametrize("text", [b"", b"no plan", b'{"format":1,"feature_services":{"churn_v1":null}}'])
+def test_a_plan_that_nobody_can_read_is_replaced_and_keeps_no_materialization_from_its_work(
+    filled: OfflineStore, redis_client: BytesRedis, text: bytes
+) -> None:
+    whole = dump(redis_client)
+    for job in (APPLY, "jobs.materialize"):
+        redis_client.hset(plan_key(PROJECT), mapping={"version": "x", "json": text})
+        assert run(job).code == 0
+        assert dump(redis_client) == whole
+
+
 PEOPLE_FV = """people_fv = FeatureView(
     name="people_fv", entities=[user], ttl=TTL, source=snapshot("users_profile_snapshots", ""),
     schema=[Field(name="user_is_senior", dtype=Bool)],
@@ -301,3 +319,33 @@ def test_an_emptied_redis_gets_the_plan_at_once(
     assert {view for view, _ in plan(redis_client).reads()} == {
         "subs_profile_fv", "usage_agg_30d_fv", "payments_agg_90d_fv", "support_agg_90d_fv",
     }  # fmt: skip
+
+
+def test_a_feature_service_that_lists_a_view_in_parts_is_the_same_everywhere(
+    platform: OfflineStore, redis_client: BytesRedis, definitions: Definitions
+) -> None:
+    rest = '"months_active", "paperless_billing", "plan_stream_tv", "plan_stream_movies", "net_service"'
+    parts = f'[subs_profile_fv[["monthly_fee"]], payments_agg_90d_fv, subs_profile_fv[[{rest}]]]'
+    definitions.edit("features.py", "features=list(SNAPSHOT_VIEWS),", f"features={parts},")
+    platform.snapshot("a", JANUARY)
+    assert run(APPLY).code == 0
+    assert run("jobs.materialize").code == 0
+    expected = TABLES["subscriptions_profile_snapshots"] | TABLES["payments_agg_90d_snapshots"]
+    store = FeatureStore(repo_path=str(definitions.folder))
+    service = store.get_feature_service("churn_v1")
+    with support.in_process(freshness_reference="watermark") as http:
+        answer = http.get("/features/a").json()["features"]
+        many = http.post("/features", json={"entities": {"user_id": ["a"]}}).json()["results"][0]["features"]
+        feast = http.post(
+            "/get-online-features", json={"entities": {"user_id": ["a"]}, "feature_service": "churn_v1"}
+        ).json()
+    names = feast["metadata"]["feature_names"][1:]
+    assert list(answer) == names == ["monthly_fee", "failed_payments_90d", *rest.replace('"', "").split(", ")]
+    assert (
+        answer == many == dict(zip(names, [one["values"][0] for one in feast["results"][1:]], strict=True)) == expected
+    )
+    online = store.get_online_features(service, [{"user_id": "a"}]).to_dict()
+    assert {name: online[name] for name in names} == {name: [value] for name, value in expected.items()}
+    asked = pd.DataFrame({"user_id": ["a"], "event_timestamp": [JANUARY]})
+    [row] = store.get_historical_features(asked, service).to_arrow().to_pylist()
+    assert {name: row[name] for name in names} == expected

@@ -7,7 +7,7 @@ import pytest
 import redis
 from feast.protos.feast.types.Value_pb2 import Value
 
-from api import instants, plan
+from api import instants
 from api.reader import evaluate
 from api.selection import Selector
 from tests import gateway_support as support
@@ -26,7 +26,7 @@ TTL = 45 * DAY
     ],
 )
 def test_the_ttl_is_inclusive_and_a_negative_age_counts_as_zero(age: timedelta, status: str) -> None:
-    selection = Selector(plan.Plan.model_validate(support.plan())).resolve(None, ["devices"])
+    selection = Selector(support.parsed(support.plan())).resolve(None, ["devices"])
     message = support.timestamp(NOW)
     reply = [message, Value(int64_val=2).SerializeToString()]
     reference = instants.from_text((NOW + age).isoformat())

@@ -159,7 +159,8 @@ def test_whatever_callers_send_no_label_takes_a_value_that_is_theirs(gateway: Ga
     assert values("method") <= {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "OTHER"}
     assert values("code") <= {"200", "400", "401", "404", "405", "412", "413", "422", "499", "500", "503"}
     assert values("feature_view") <= support.plan()["feature_views"].keys()
-    others = {"route", "method", "code", "feature_view", "status", "le"}
+    assert values("feature_service") <= support.plan()["feature_services"].keys()
+    others = {"route", "method", "code", "feature_service", "feature_view", "status", "le"}
     assert not [of_one for of_one in labels if of_one.keys() - others - {"version", "python"}]
 
 

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 from tests import gateway_support as support
 from tests.gateway_support import DAY, NOW, GatewayProcess
 from tests.page.conftest import NewLook
-from tests.page.parts import has_cells, notices, open_service, row
+from tests.page.parts import answer, has_cells, look_up, notices, open_service, row
 from tests.page.world import MINUTE, seed_everything, shown
 
 
@@ -103,6 +103,26 @@ def test_a_new_plan_is_shown_without_a_reload(
     support.publish(redis_client, plan)
     expect(row(page, "Feature views", "later")).to_be_visible()
     expect(page.get_by_label("Feature service", exact=True).get_by_role("option", name="added")).to_have_count(1)
+
+
+def test_a_feature_service_that_cannot_be_served_is_shown_with_the_reason_and_the_others_as_ever(
+    gateway: GatewayProcess, new_page: NewLook, redis_client: redis.Redis
+) -> None:
+    page = new_page(gateway.url)
+    plan = support.plan()
+    plan["feature_services"]["main"]["features"] *= 2
+    support.publish(redis_client, plan)
+    reason = "it names 'months_active' more than once."
+    expect(notices(page)).to_contain_text(f"Feature service main cannot be served: {reason}")
+    broken = page.get_by_role("group").filter(has_text="main")
+    expect(broken).to_contain_text("cannot be served")
+    expect(broken).to_contain_text(reason)
+    options = page.get_by_label("Feature service", exact=True).get_by_role("option")
+    expect(options).to_have_text(["computed", "global", "pairs"])
+    look_up(page, "1", "u1", service="pairs")
+    expect(answer(page)).to_contain_text("have a value")
+    open_service(page, "pairs")
+    expect(row(page, "Features of pairs", "score")).to_be_visible()
 
 
 def test_a_platform_on_which_nothing_has_run_says_so(

@@ -1,7 +1,6 @@
 """What Feast takes and nothing here honours is refused by name. Real objects of Feast."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -124,10 +123,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a pinned view": (lambda: view(version="v2"), "is pinned to version v2, but the latest is served"),
     "a disabled view": (lambda: view(enabled=False), "has enabled=False, which is not honoured"),
     "a view that writes back": (lambda: view(offline=True), "has offline=True, but nothing is written back"),
-    "a ttl of a fraction of a second": (
-        lambda: view(ttl=timedelta(seconds=1.5)), "has a ttl of 1.5 seconds; give it whole seconds, or none",
-    ),
-    "a negative ttl": (lambda: view(ttl=timedelta(seconds=-1)), "has a ttl of -1 seconds"),
     "a vector index": (
         lambda: view(schema=[*FIELDS, Field(name="x", dtype=Array(Float32), vector_index=True)]),
         "has a field with vector_index=True",
@@ -148,7 +143,6 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "an on-demand view that aggregates": (
         lambda: on_demand(aggregations=[Aggregation(column="a", function="sum")]), "has aggregations, which are not",
     ),
-    "an on-demand view of single values": (lambda: on_demand(singleton=True), "has singleton=True"),
     "a pinned on-demand view": (lambda: on_demand(version="v2"), "is pinned to version v2"),
     "an on-demand view that renames keys": (
         lambda: on_demand(sources=[view().with_join_key_map({"user_id": "friend_id"})]), "renames the join keys of v",

@@ -14,6 +14,7 @@ from feast.types import Array, Float32, Float64, Int64, Map, PrimitiveFeastType,
 from jobs.definitions import Definitions, Feature, JoinKey, ServiceFeature, resolve
 from jobs.errors import UsageError
 from jobs.findings import RefusedError
+from jobs.online.encoding import feature_field
 
 USER = Entity(name="user", join_keys=["user_id"], value_type=ValueType.STRING)
 SOURCE = PostgreSQLSource(
@@ -25,6 +26,8 @@ SOURCE = PostgreSQLSource(
     tags={"tombstone_column": "gone"},
 )
 A_AND_FEE = (Field(name="a", dtype=Int64, description="the first"), Field(name="fee", dtype=Float64))
+# Feast's hash of these two is the same, found by trying some 100,000 names.
+COLLIDING = (("profile", "f5386"), ("usage", "f14061"))
 Thing = Entity | FeatureView | OnDemandFeatureView | FeatureService
 
 
@@ -250,3 +253,103 @@ def test_an_on_demand_view_knows_the_features_it_is_computed_from(store: Feature
     (found,) = resolved(store, view(), on_demand("od", view()[["a"]]), service("s", view())).on_demand_views
     assert found.inputs == ("profile:a",)
     assert [(feature.name, feature.type) for feature in found.features] == [("twice", "DOUBLE")]
+
+
+def test_a_service_that_lists_a_feature_twice_is_refused(store: FeatureStore) -> None:
+    for twice in ([view(), view()], [view()[["a"]], view()], [view()[["a", "a"]]]):
+        sentence = "feature service s lists feature profile:a more than once; list it once"
+        assert sentence in refusal(store, view(), service("s", *twice))
+
+
+def test_a_service_may_list_a_view_in_parts(store: FeatureStore) -> None:
+    (found,) = resolved(store, view(), service("s", view()[["fee"]], view()[["a"]])).services
+    assert [feature.full_name for feature in found.features] == ["profile__fee", "profile__a"]
+
+
+def test_a_service_may_call_a_view_by_two_names(store: FeatureStore) -> None:
+    parts = view().with_name("x")[["fee"]], view().with_name("y")[["a"]]
+    (found,) = resolved(store, view(), service("s", *parts)).services
+    assert [feature.full_name for feature in found.features] == ["x__fee", "y__a"]
+
+
+def test_two_features_with_one_full_name_are_refused(store: FeatureStore) -> None:
+    one, other = view("p", [Field(name="q__a", dtype=Int64)]), view("p__q", [Field(name="a", dtype=Int64)])
+    assert refusal(store, one, other, service("s", one, other)) == (
+        "feature service s has two features with the full name p__q__a, p:q__a and p__q:a; rename one"
+    )
+
+
+def test_one_name_for_two_views_in_a_service_is_refused(store: FeatureStore) -> None:
+    other = view("other", [Field(name="b", dtype=Int64)])
+    assert refusal(store, view(), other, service("s", view(), other.with_name("profile"))) == (
+        "feature service s calls both profile and other profile; give each a name of its own"
+    )
+
+
+@pytest.mark.parametrize("alias", ["x:y", "x@v2"])
+def test_a_name_that_feast_takes_for_a_reference_is_refused(store: FeatureStore, alias: str) -> None:
+    assert refusal(store, view(), service("s", view().with_name(alias))) == (
+        f"feature service s calls feature view profile {alias}; take : and @ out of that name"
+    )
+
+
+def test_a_feature_named_like_a_join_key_of_its_service_is_refused(store: FeatureStore) -> None:
+    film = Entity(name="film", join_keys=["film_id"], value_type=ValueType.STRING)
+    films = FeatureView(
+        name="films", entities=[film], source=SOURCE,
+        schema=[Field(name="film_id", dtype=String), Field(name="user_id", dtype=String)],
+    )  # fmt: skip
+    assert refusal(store, film, films, view(), service("s", films, view())) == (
+        "feature service s has a feature and a join key named user_id; rename one"
+    )
+    assert resolved(store, service("s", view()))
+
+
+def test_a_join_key_of_two_types_in_one_service_or_on_demand_view_is_refused(store: FeatureStore) -> None:
+    number = Entity(name="number", join_keys=["user_id"], value_type=ValueType.INT64)
+    other = FeatureView(
+        name="other", entities=[number], source=SOURCE,
+        schema=[Field(name="user_id", dtype=Int64), Field(name="b", dtype=Int64)],
+    )  # fmt: skip
+    refused = "join key user_id has type INT64 in feature view other and STRING in profile; give it one type"
+    assert refusal(store, number, view(), other, service("s", view(), other)) == refused
+    assert refusal(store, on_demand("od", view()[["a"]], other), service("s", view())) == refused
+
+
+@pytest.mark.parametrize("name", ["features", "found", "metadata"])
+def test_a_join_key_named_like_a_part_of_the_gateways_answers_is_refused(store: FeatureStore, name: str) -> None:
+    thing = Entity(name="thing", join_keys=[name], value_type=ValueType.STRING)
+    odd = FeatureView(name="odd", entities=[thing], source=SOURCE, schema=[Field(name=name, dtype=String), *A_AND_FEE])
+    assert refusal(store, thing, odd, service("s", odd)).startswith(
+        f"join key {name} of feature view odd is named like a part of the gateway's answers"
+    )
+
+
+def test_two_features_of_an_entity_that_feast_keeps_in_one_field_are_refused(store: FeatureStore) -> None:
+    one, other = (view(name, [Field(name=feature, dtype=Int64)]) for name, feature in COLLIDING)
+    assert feature_field(*COLLIDING[0]) == feature_field(*COLLIDING[1])
+    sentence = refusal(store, one, other, service("s", one))
+    assert sentence.startswith("features profile:f5386 and usage:f14061 have the same field in Redis")
+    world = FeatureView(name="usage", entities=[], source=SOURCE, schema=other.schema)
+    world.entity_columns = [Field(name="__dummy_id", dtype=String)]  # as Feast infers it at apply
+    assert resolved(store, world), "another entity's hash is another one"
+
+
+@pytest.mark.parametrize("ttl", [timedelta(seconds=-1), timedelta(days=365_001), timedelta.max])
+def test_a_ttl_that_no_part_could_keep_is_refused(store: FeatureStore, ttl: timedelta) -> None:
+    odd = view(ttl=ttl)
+    assert refusal(store, odd, service("s", odd)).startswith(f"feature view profile has the ttl {ttl}; write one of")
+
+
+def test_a_feature_without_a_name_and_two_of_one_name_are_refused(store: FeatureStore) -> None:
+    nameless = view(schema=[Field(name="", dtype=Int64)])
+    assert refusal(store, nameless, service("s", nameless)).startswith("feature view profile has a feature without a")
+    doubled = view(schema=[Field(name="a", dtype=Int64), Field(name="a", dtype=Float64)])
+    assert refusal(store, doubled, service("s", view()[["fee"]])) == (
+        "feature view profile has two features named a; rename one"
+    )
+
+
+def test_text_that_postgres_cannot_keep_is_refused(store: FeatureStore) -> None:
+    for odd in (view(description="a\0b"), view(tags={"a\0": "b"}), view(owner="\0")):
+        assert refusal(store, odd, service("s", view())).startswith("'profile' has the character NUL in a text")

@@ -13,7 +13,7 @@ from api.compiled import Program
 from api.fragments import FOR_EVER, LONGEST_REMEMBERED, NULL, REMEMBERED, TIMESTAMPS_REMEMBERED, Fragments, Limits
 from api.instants import SECOND
 from api.metrics import Metrics
-from api.plan import parse
+from api.plan_reading import parse
 from api.programs import Programs
 from api.selection import Selector, Stored
 from api.value import MalformedValue

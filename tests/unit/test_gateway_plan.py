@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 
-from api import instants, openapi, routes, status_page
-from api.plan import Plan, PlanRejected, parse
-from api.problems import InvalidRequest
+from api import docs_page, instants, openapi, routes, status_page
+from api.plan_reading import PlanRejected, parse
+from api.problems import InvalidRequest, NotServable
 from api.selection import Selector
 from tests import gateway_support as support
-
-
-def parsed(document: dict[str, Any], project: str = support.PROJECT) -> Plan:
-    data = json.dumps(document).encode()
-    return parse(data, hashlib.sha256(data).hexdigest(), project)
+from tests.gateway_support import parsed
 
 
 def without(document: dict[str, Any], *path: str) -> dict[str, Any]:
@@ -31,7 +27,7 @@ def test_a_whole_plan_is_taken() -> None:
 
 
 def test_a_plan_may_hold_more_than_this_release_knows() -> None:
-    assert parsed(support.plan(news="x")).format == 1
+    assert parsed(support.plan(news="x")) == parsed(support.plan())
 
 
 def test_a_plan_whose_version_is_not_the_hash_of_its_bytes_is_rejected() -> None:
@@ -44,25 +40,127 @@ def test_a_plan_whose_version_is_not_the_hash_of_its_bytes_is_rejected() -> None
     [
         (support.plan(format=2), "format"),
         (support.plan(project="other"), "project 'other'"),
-        (support.plan(default_feature_service="none"), "default feature service 'none'"),
         (support.plan(feature_services={}), "feature_services"),
-        (without(support.plan(), "feature_views", "usage"), "names 'watch_hours'"),
-        (without(support.plan(), "feature_views", "usage", "ttl_seconds"), "ttl_seconds"),
-        (without(support.plan(), "feature_views", "usage", "features", "devices"), "devices"),
-        (support.plan(feature_services={"main": support.service("profile:no")}), "names 'no'"),
+        (support.plan(feature_services=["main"]), "feature_services"),
+        (support.plan(feature_views={}), "'main': it names feature 'profile:months_active', which no feature view has"),
+        (
+            support.plan(feature_services={"main": support.service("profile:no")}),
+            "'main': it names feature 'profile:no'",
+        ),
         (
             support.plan(feature_services={"main": support.service("usage:devices", "usage:devices")}),
-            "names a feature twice",
+            "'main': it names 'devices' more than once",
         ),
-        (support.plan(feature_views={"v": support.view("v", {}, {"k": "MAP"})}), "join_keys"),
-        (support.plan(feature_views={"v": support.view("v", {}, timestamp_field="xyz")}), "timestamp_field"),
-        (support.plan(feature_views={"v": support.view("v", {}, ttl_seconds=0)}), "ttl_seconds"),
     ],
 )
 def test_a_plan_that_cannot_be_served_by_is_rejected_with_the_reason(document: dict[str, Any], reason: str) -> None:
     with pytest.raises(PlanRejected, match=reason) as rejected:
         parsed(document)
     assert "\n" not in str(rejected.value)
+
+
+def with_view(name: str, **more: Any) -> dict[str, Any]:
+    """The plan, but one view of it has these parts."""
+    document = support.plan()
+    document["feature_views"][name] |= more
+    return document
+
+
+def with_service(**service: Any) -> dict[str, Any]:
+    """The plan, but its service `pairs` has these parts."""
+    document = support.plan()
+    document["feature_services"]["pairs"] |= service
+    return document
+
+
+def with_two_of_one_field() -> dict[str, Any]:
+    document = support.plan()
+    features = {name: document["feature_views"][name]["features"] for name in ("profile", "usage")}
+    features["usage"]["devices"]["field"] = features["profile"]["net_service"]["field"]
+    return document
+
+
+TWICE = support.service("profile:months_active", "profile:months_active")["features"]
+ONE_FULL_NAME = [
+    item | {"full_name": "f"} for item in support.service("profile:months_active", "pair:score")["features"]
+]
+KEY = {"name": "user_id", "type": "STRING"}
+
+
+@pytest.mark.parametrize(
+    ("document", "lost", "reason"),
+    [
+        (without(support.plan(), "feature_views", "usage"), {"main", "computed"}, "'usage:watch_hours', which no"),
+        (with_view("usage", ttl_seconds=0), {"main", "computed"}, "feature view 'usage' is broken: ttl_seconds"),
+        (with_view("usage", ttl_seconds=1e300), {"main", "computed"}, "ttl_seconds"),
+        (with_view("usage", ttl_seconds=float("nan")), {"main", "computed"}, "ttl_seconds"),
+        (without(support.plan(), "feature_views", "usage", "ttl_seconds"), {"main", "computed"}, "ttl_seconds"),
+        (with_view("pair", timestamp_field="xyz"), {"pairs"}, "timestamp_field: must be bytes in hex"),
+        (with_view("pair", timestamp_field=7), {"pairs"}, "timestamp_field: must be bytes in hex"),
+        (with_view("pair", join_keys=[{"name": "k", "type": "MAP"}]), {"pairs"}, "join_keys.0.type"),
+        (with_view("pair", join_keys=[{"name": "", "type": "INT64"}]), {"pairs"}, "join_keys.0.name"),
+        (with_view("pair", join_keys=[{"name": "found", "type": "INT64"}]), {"pairs"}, "parts of answers"),
+        (with_view("pair", join_keys=[KEY | {"type": "INT64"}]), {"pairs"}, "'user_id' is STRING in one feature view"),
+        (with_view("usage", join_keys=[KEY | {"type": "INT64"}]), {"main", "computed"}, "and INT64 in another"),
+        (with_view("pair", features={"score": {"field": "00"}}), {"pairs"}, "feature 'pair:score' is broken: type"),
+        (with_view("pair", features={"score": None}), {"pairs"}, "feature 'pair:score' is broken"),
+        (with_view("pair", features=[]), {"pairs"}, "feature view 'pair' is broken: features"),
+        (without(support.plan(), "feature_views", "usage", "features", "devices"), {"main", "computed"}, "devices"),
+        (with_two_of_one_field(), {"main", "computed"}, "have the same field in Redis"),
+        (support.plan(on_demand_feature_views={"ratio": None}), {"computed"}, "feature view 'ratio' is broken"),
+        (support.plan(on_demand_feature_views=None), {"computed"}, "'ratio:hours_per_device', which no"),
+        (with_service(features=TWICE), {"pairs"}, "names 'months_active' more than once"),
+        (with_service(features=ONE_FULL_NAME), {"pairs"}, "names 'f' more than once"),
+        (with_service(features=[]), {"pairs"}, "features"),
+        (with_service(tags=[]), {"pairs"}, "tags"),
+        (support.plan(default_feature_service="none"), {"none"}, "it is not in the serving plan"),
+    ],
+)
+def test_what_is_broken_takes_down_the_services_that_need_it_with_the_reason_and_no_other(
+    document: dict[str, Any], lost: set[str], reason: str
+) -> None:
+    plan = parsed(document)
+    assert plan.problems.keys() == lost
+    assert set(Selector(plan).services) == support.plan()["feature_services"].keys() - lost
+    for problem in plan.problems.values():
+        assert reason in problem
+        assert "\n" not in problem
+
+
+def test_a_service_that_cannot_be_served_is_refused_with_the_reason_and_so_is_a_broken_feature() -> None:
+    document = with_view("profile", features={"months_active": {"field": "00", "type": "INT64"}, "monthly_fee": None})
+    selector = Selector(parsed(document))
+    assert set(selector.services) == {"global", "pairs", "computed"}
+    for service, features in [("main", None), (None, None), (None, ["devices"]), ("main", ["usage:devices"])]:
+        with pytest.raises(NotServable, match="'main' cannot be served: feature 'profile:monthly_fee' is broken"):
+            selector.resolve(service, features)
+    with pytest.raises(NotServable, match="'profile:monthly_fee' cannot be served: feature 'profile:monthly_fee' is"):
+        selector.resolve(None, ["profile:monthly_fee"])
+    assert [asked.name for asked in selector.resolve(None, ["usage:devices"]).asked] == ["devices"]
+    assert [asked.name for asked in selector.resolve("pairs", ["months_active"]).asked] == ["months_active"]
+
+
+def test_features_whose_join_key_is_of_two_types_are_refused_together() -> None:
+    selector = Selector(parsed(with_view("pair", join_keys=[KEY | {"type": "INT64"}])))
+    with pytest.raises(InvalidRequest, match="cannot be read together: join key 'user_id' is STRING"):
+        selector.resolve(None, ["usage:devices", "pair:score"])
+    assert selector.resolve(None, ["pair:score"]).join_keys[0].type == "INT64"
+
+
+@pytest.mark.parametrize("default", [None, 7])
+def test_without_a_default_service_a_call_has_to_name_one(default: object) -> None:
+    selector = Selector(parsed(support.plan(default_feature_service=default)))
+    assert not selector.plan.problems
+    with pytest.raises(InvalidRequest, match="no default feature service; name one in feature_service"):
+        selector.resolve(None, None)
+    assert selector.resolve("main", None).asked
+
+
+def test_openapi_shows_a_service_that_can_be_served_where_the_default_one_cannot() -> None:
+    document = openapi.document(Selector(parsed(support.plan(default_feature_service="none"))))
+    _, parameter, *_ = document["paths"]["/features/{user_id}"]["get"]["parameters"]
+    assert parameter["description"].startswith("Default: none.")
+    assert parameter["example"] in parameter["schema"]["enum"] == ["computed", "main"], "those with one join key"
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff"])
@@ -113,9 +211,12 @@ def test_unknown_and_repeated_features_are_refused(
 def test_openapi_names_the_join_key_and_the_features_of_the_plan(selector: Selector) -> None:
     document = openapi.document(selector)
     [key, *_] = document["paths"]["/features/{user_id}"]["get"]["parameters"]
-    assert (key["name"], key["schema"]) == ("user_id", {"type": "string"})
+    assert (key["name"], key["schema"]) == ("user_id", {"type": "string", "minLength": 1, "maxLength": 1024})
     example = document["paths"]["/features/{user_id}"]["get"]["responses"]["200"]["content"]["application/json"]
     assert set(example["example"]["features"]) == {asked.name for asked in selector.services["main"].asked}
+
+
+PAGES = {status_page.PATH, docs_page.PATH, *docs_page.FILES}
 
 
 @pytest.mark.parametrize("with_plan", [True, False])
@@ -123,7 +224,7 @@ def test_openapi_describes_every_call_with_its_problems(selector: Selector, with
     document = openapi.document(selector if with_plan else None)
     key = "user_id" if with_plan else "id"
     described = {(method.upper(), path) for path, calls in document["paths"].items() for method in calls}
-    calls = [(method, path) for method, path, _ in (*routes.READS, *routes.ROUTES) if path != status_page.PATH]
+    calls = [(method, path) for method, path, _ in (*routes.READS, *routes.ROUTES) if path not in PAGES]
     assert described == {(method, path.replace("{id}", f"{{{key}}}")) for method, path in calls}
     for methods in document["paths"].values():
         for call in methods.values():

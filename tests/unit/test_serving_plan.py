@@ -127,3 +127,35 @@ def test_a_feature_is_read_from_the_field_that_feast_writes() -> None:
 def test_a_view_without_ttl_says_null() -> None:
     plan = build_plan(replace(DEFINITIONS, views=(replace(PROFILE, ttl=None), USAGE)))
     assert json.loads(plan.text)["feature_views"]["profile"]["ttl_seconds"] is None
+
+
+@pytest.mark.parametrize("ttl", [timedelta(seconds=0.5), timedelta(days=1, microseconds=1)])
+def test_a_ttl_keeps_its_fraction_of_a_second(ttl: timedelta) -> None:
+    plan = build_plan(replace(DEFINITIONS, views=(replace(PROFILE, ttl=ttl), USAGE)))
+    assert json.loads(plan.text)["feature_views"]["profile"]["ttl_seconds"] == ttl.total_seconds()
+
+
+def changed(**parts: object) -> ServingPlan:
+    """A plan in which these parts are of somebody else's making."""
+    return ServingPlan(json.dumps(json.loads(PLAN.text) | parts).encode())
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        *map(ServingPlan, (b"", b"{", b"\xff", b"[]", b"null", b"{}")),
+        changed(format=2), changed(feature_services=[]), changed(feature_services=None), changed(feature_views={}),
+        changed(feature_services={"small": None}), changed(feature_services={"small": {"features": [7]}}),
+    ],
+)  # fmt: skip
+def test_what_no_gateway_can_serve_by_serves_and_reads_nothing(plan: ServingPlan) -> None:
+    whole = status(profile={"a": "INT64", "fee": "DOUBLE"}, usage={"hours": "DOUBLE"})
+    assert not plan.serves(whole)
+    assert plan.reads() == set()
+
+
+def test_a_broken_service_does_not_hide_what_the_others_of_its_plan_serve() -> None:
+    services = json.loads(PLAN.text)["feature_services"]
+    plan = changed(feature_services=services | {"broken": {"features": [{"feature_view": "none", "feature": "x"}]}})
+    assert plan.serves(status(profile={"a": "INT64"}))
+    assert plan.reads() == PLAN.reads()
