@@ -86,7 +86,7 @@ class FeatureColumn(ReadColumn):
     @property
     def _is_text(self) -> bool:
         promised = self.result.type
-        return pa.types.is_string(promised.value_type if pa.types.is_list(promised) else promised)
+        return bool(pa.types.is_string(promised.value_type if pa.types.is_list(promised) else promised))
 
 
 def promised_type(defined: FeastType) -> pa.DataType:
