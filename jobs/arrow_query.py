@@ -43,7 +43,7 @@ class ArrowSession:
                     stream, _ = statement.execute_query()
                     reader = pa.RecordBatchReader.from_stream(stream)
                 batch = _next(reader)
-                yield pa.RecordBatch.from_pylist([], schema=reader.schema) if batch is None else batch
+                yield _no_rows(reader.schema) if batch is None else batch
                 while batch is not None and (batch := _next(reader)) is not None:
                     yield batch
             finally:
@@ -105,6 +105,11 @@ def arrow_session(conninfo: str, snapshot_id: str | None = None) -> Iterator[Arr
     """A session of its own at `conninfo`; see `arrow_database` and its `session`."""
     with arrow_database(conninfo) as database, database.session(snapshot_id) as session:
         yield session
+
+
+def _no_rows(schema: pa.Schema) -> pa.RecordBatch:
+    # Not by from_pylist, which cannot make a list of a type that Arrow does not know, as numeric[] is.
+    return pa.RecordBatch.from_arrays([pa.nulls(0, field.type) for field in schema], schema=schema)
 
 
 def _next(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:

@@ -23,6 +23,7 @@ def check(config: "RepoConfig", contents: "RepoContents", findings: Findings) ->
     """Note what of the repository is not honoured."""
     _note(findings, STORE, config.project, _of_store(config))
     _check_entities(contents.entities, findings)
+    _check_names([*contents.feature_views, *contents.stream_feature_views, *contents.on_demand_feature_views], findings)
     for view in [*contents.feature_views, *contents.stream_feature_views]:
         _note(findings, VIEW, view.name, _of_view(view))
     for labels in contents.label_views:
@@ -69,6 +70,15 @@ def _check_entities(entities: Iterable["Entity"], findings: Findings) -> None:
     for entity in entities:
         if first.setdefault(entity.name, entity) != entity:
             findings.add(ENTITY, entity.name, f"entity {entity.name} is defined twice and differently; define it once")
+
+
+def _check_names(views: "Iterable[FeatureView | OnDemandFeatureView]", findings: Findings) -> None:
+    first: dict[str, FeatureView | OnDemandFeatureView] = {}
+    for view in views:
+        other = first.setdefault(view.name.lower(), view)
+        if other is not view:
+            sentence = f"feature view {view.name} is named as another one, {other.name}, but for upper and lower case"
+            findings.add(VIEW, view.name, f"{sentence}; rename one")
 
 
 def _of_any_view(view: "FeatureView | OnDemandFeatureView") -> Iterator[str]:

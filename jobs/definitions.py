@@ -262,13 +262,14 @@ def _service(service: "FeatureService") -> Service:
 
 def _check_join_keys(views: Sequence[SnapshotView], findings: Findings) -> None:
     # The gateway takes a key by its name, of one type: by another's it would look up other bytes than were written.
-    first: dict[str, tuple[str, str]] = {}
+    views_of: dict[str, dict[str, list[str]]] = {}
     for view in views:
         for key in view.join_keys:
-            value_type, owner = first.setdefault(key.name, (key.type, view.name))
-            if value_type != key.type:
-                sentence = f"has type {value_type} in feature view {owner} and {key.type} in {view.name}"
-                findings.add(JOIN_KEY, key.name, f"join key {key.name} {sentence}; give it one type")
+            views_of.setdefault(key.name, {}).setdefault(key.type, []).append(view.name)
+    for name, types in views_of.items():
+        if len(types) > 1:
+            each = " and ".join(f"{value_type} in {', '.join(owners)}" for value_type, owners in types.items())
+            findings.add(JOIN_KEY, name, f"join key {name} has types that differ by feature view: {each}; give it one")
 
 
 def _check_references(

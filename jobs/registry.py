@@ -72,21 +72,27 @@ def _object_by_object(
 ) -> "FeatureStore":
     """Feast's first `refusal` hides the others, so each object is applied alone, behind those that it is made of."""
     store = _with_file_registry(repository, folder)
-    before = len(list(findings))
+    _apply_objects(store, [*contents.projects, *contents.entities])
+    known, refused = findings.names(SERVICE), set[str]()
     kinds: list[tuple[str, list[Any]]] = [
         (VIEW, [*contents.feature_views, *contents.stream_feature_views]),
         (ON_DEMAND, contents.on_demand_feature_views),
-        (SERVICE, contents.feature_services),
+        (SERVICE, [service for service in contents.feature_services if service.name not in known]),
     ]
-    _apply_objects(store, [*contents.projects, *contents.entities])
     for kind, things in kinds:
         for thing in things:
-            if not declared.views_of(thing) & (findings.names(VIEW) | findings.names(ON_DEMAND)):
-                with findings.of(kind, thing.name):
-                    _apply_objects(store, [thing], f" of {kind} {thing.name}")
-    if len(list(findings)) == before:
+            if not declared.views_of(thing) & refused and not _is_taken(store, kind, thing, findings):
+                refused.add(thing.name)
+    if not refused and not known:
         findings.add("repository", store.project, str(refusal))
     return store
+
+
+def _is_taken(store: "FeatureStore", kind: str, thing: Any, findings: Findings) -> bool:
+    with findings.of(kind, thing.name):
+        _apply_objects(store, [thing], f" of {kind} {thing.name}")
+        return True
+    return False
 
 
 def _parse(repository: Path, project: str) -> "RepoContents":

@@ -16,6 +16,7 @@ from feast.protos.feast.types.Value_pb2 import Value
 from jobs import apply, materialize, postgres, source_columns
 from jobs.column_types import Fit, fits
 from jobs.definitions import Feature, JoinKey, SnapshotView
+from jobs.errors import EXIT_BAD_DATA, EXIT_DONE
 from jobs.feast_store import open_store
 from jobs.findings import Findings
 from jobs.local.servers import PostgresServer
@@ -131,6 +132,21 @@ def test_every_type_that_is_accepted_is_materialized_and_training_has_the_same_v
             online = {name: stored(redis_client, user, f"{view}:{name}") for name in names}
             assert {name: plain(trained[number][name]) for name in names} == online, (view, user)
             assert (set(online.values()) == {None}) is (user == "empty" and view != "texts")
+
+
+@pytest.mark.usefixtures("database", "redis_client")
+def test_a_value_that_does_not_fit_an_accepted_type_ends_as_bad_data_naming_the_feature(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "repository"
+    names = typed.write_hard(folder, (REPOSITORY / "feature_repo" / "feature_store.yaml").read_text())
+    monkeypatch.setenv("FEATURE_PLATFORM_REPO", str(folder))
+    assert apply.main([]) == 0, capsys.readouterr().out
+    for name, case in zip(names, typed.HARD, strict=True):
+        capsys.readouterr()
+        code, said = materialize.main(["--feature-view", name]), capsys.readouterr().out
+        assert code in (EXIT_DONE, EXIT_BAD_DATA), (case, said)
+        assert code == EXIT_DONE or f"{name}:x" in said, (case, said)
 
 
 def stored(client: BytesRedis, user: str, feature: str) -> Any:

@@ -34,6 +34,24 @@ TEXTS = {
 """Expressions of which text can be made in more than one way, for a view of texts."""
 
 
+HARD = [
+    ("INT32", "bigint", "3000000000"), ("INT64", "numeric", "1.5"), ("INT64", "numeric", "'NaN'"),
+    ("INT64", "numeric", "1e30"), ("INT64", "numeric", "1.00000000000000"), ("INT64", "double precision", "1.5"),
+    ("INT64", "double precision", "'NaN'"), ("INT64", "double precision", "1e300"), ("INT32", "real", "'Infinity'"),
+    ("FLOAT", "double precision", "1e300"), ("FLOAT", "numeric", "1e300"), ("DOUBLE", "numeric", "1e400"),
+    ("DOUBLE", "bigint", "9007199254740993"), ("FLOAT", "bigint", "16777217"),
+    ("UNIX_TIMESTAMP", "timestamptz", "'infinity'"), ("UNIX_TIMESTAMP", "timestamp", "'-infinity'"),
+    ("UNIX_TIMESTAMP", "date", "'infinity'"), ("UNIX_TIMESTAMP", "date", "'4713-01-01 BC'"),
+    ("UNIX_TIMESTAMP", "timestamp", "'294276-01-01'"), ("UNIX_TIMESTAMP_LIST", "timestamptz[]", "'{infinity}'"),
+    ("INT64_LIST", "bigint[]", "'{1,NULL}'"), ("INT64_LIST", "bigint[]", "'{{1,2},{3,4}}'"),
+    ("INT64_LIST", "bigint[]", "'[0:1]={1,2}'"), ("INT32_LIST", "bigint[]", "'{3000000000}'"),
+    ("INT64_LIST", "numeric[]", "'{1.5}'"), ("DOUBLE_LIST", "numeric[]", "'{1e400}'"),
+    ("DOUBLE_LIST", "numeric[]", "'{}'"), ("STRING_LIST", "text[]", "'{a,NULL}'"),
+    ("STRING_LIST", "text[]", "'{{a},{b}}'"), ("STRING", "bytea", r"'\\x00'"), ("BYTES", "bytea", "''"),
+]  # fmt: skip
+"""A Feast type, a column's type that it accepts, and a value that it may not hold."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of the table `typed`: its name, its type as it is created, as Postgres describes it, and a value."""
@@ -123,3 +141,24 @@ def write(folder: Path, store_yaml: str) -> None:
         'tags={"default": "true"})\n'
     )
     (folder / "feature_store.yaml").write_text(store_yaml)
+
+
+def write_hard(folder: Path, store_yaml: str) -> list[str]:
+    """Write a repository with a view, of one row, for each of HARD; returns their names."""
+    names = [f"h{number}" for number in range(len(HARD))]
+    at = "'2024-01-31Z', '2024-02-01Z'"
+    (folder / "migrations").mkdir(parents=True)
+    (folder / "migrations" / "0001.sql").write_text(
+        "".join(
+            f"CREATE TABLE {name} ({KEYS}, x {column}); INSERT INTO {name} VALUES ('k', {at}, {value}); "
+            for name, (_, column, value) in zip(names, HARD, strict=True)
+        )
+    )
+    views = [
+        f"{name} = view({name!r}, {name!r}, x={feast_type(value_type)})"
+        for name, (value_type, _, _) in zip(names, HARD, strict=True)
+    ]
+    one = 'all_of_one = FeatureService(name="one", features=[h0], tags={"default": "true"})'
+    (folder / "hard_features.py").write_text(HEADER + "\n".join([*views, one]) + "\n")
+    (folder / "feature_store.yaml").write_text(store_yaml)
+    return names

@@ -202,6 +202,12 @@ def test_two_entities_of_one_name_are_refused_unless_they_are_equal() -> None:
     ]
 
 
+def test_two_views_whose_names_differ_by_case_at_most_are_refused() -> None:
+    assert [finding.sentence for finding in found(view(), on_demand(name="V"), view(name="w"))] == [
+        "feature view V is named as another one, v, but for upper and lower case; rename one"
+    ]
+
+
 def test_all_that_is_wrong_with_one_object_is_found() -> None:
     odd = view(version="v2", offline=True, source=pushed(), schema=[*FIELDS, Field(name="b", dtype=Float64)])
     assert len(found(odd)) == 3

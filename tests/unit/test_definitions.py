@@ -123,8 +123,8 @@ def test_one_join_key_of_two_types_is_refused_naming_both_views_and_types(store:
     other = FeatureView(
         name="usage", entities=[number], source=SOURCE, schema=[Field(name="user_id", dtype=Int64), *A_AND_FEE]
     )
-    assert refusal(store, number, view(), other, service("s", view())) == (
-        "join key user_id has type STRING in feature view profile and INT64 in usage; give it one type"
+    assert refusal(store, number, view(), view("by"), other, service("s", view())) == (
+        "join key user_id has types that differ by feature view: STRING in by, profile and INT64 in usage; give it one"
     )
 
 
