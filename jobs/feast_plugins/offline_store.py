@@ -33,6 +33,7 @@ from feast.types import from_feast_to_pyarrow_type
 from pydantic import Field, StrictStr
 
 from jobs.feast_plugins.entity_rows import Entities, EntityStream, check_columns, entity_rows
+from jobs.feast_plugins.on_demand import for_many_rows
 from jobs.feast_plugins.point_in_time import current_rows_query
 from jobs.feast_plugins.retrieval import PointInTimeRetrievalJob
 from jobs.feast_plugins.view_sources import RequestedView, entity_keys, requested_views, tombstone_column
@@ -115,7 +116,9 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
             key_types,
             config=config,
             full_feature_names=full_feature_names,
-            on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            on_demand_feature_views=list(
+                map(for_many_rows, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))
+            ),
             metadata=lambda: _metadata(entities, feature_refs),
         )
 
