@@ -10,7 +10,11 @@ _ABOUT = """Serves the features of one entity, or of many, as they were last mat
 
 Every feature has a status: PRESENT; NULL_VALUE (the source has no value: "does not apply" or "unknown");
 OUTSIDE_MAX_AGE (older than the feature view's ttl); NOT_FOUND (never written for this entity). The value is null
-unless the status is PRESENT. 64-bit integers keep all digits, bytes are base64, timestamps are seconds since 1970,
+unless the status is PRESENT. What is computed on demand is what a training set would hold: the function runs also where
+an input is NULL or not found, the status is that of the result, and `inputs_status` names the worst of its inputs; with
+an input that is too old, the value is null and OUTSIDE_MAX_AGE.
+
+64-bit integers keep all digits, bytes are base64, timestamps are seconds since 1970,
 NaN and the infinities are null with the status NULL_VALUE (texts in Feast's protocol). Instants are UTC, ages are
 seconds. Errors are RFC 9457 problems: `type` names the kind, `detail` says what to do."""
 _SCALARS = {"STRING": "string", "BOOL": "boolean", "DOUBLE": "number", "FLOAT": "number", "BYTES": "string"}
@@ -21,6 +25,7 @@ _PROBLEMS = {
     "412": "A feature is older than max_age.",
     "413": f"More than {inputs.MAX_ROWS} entities, or a body above {inputs.MAX_BODY_BYTES} bytes.",
     "422": "Something in the request is not as documented; `detail` names it.",
+    "502": "The function of an on-demand feature view fails, though none of its inputs is missing; `detail` names it.",
     "503": "The online store or the feature server did not answer, or the features are not materialized yet. "
     "Ask again after the seconds in Retry-After.",
 }
@@ -164,7 +169,7 @@ def _one(names: _Names) -> Json:
     text = "The features of one entity, by default those of the default feature service, with `metadata=true` also "
     text += "what each value is worth."
     metadata = dict.fromkeys(names.features, _METADATA["example"])
-    answers = _answers(names.row() | {"metadata": metadata}, "401", "404", "412", "422", "503")
+    answers = _answers(names.row() | {"metadata": metadata}, "401", "404", "412", "422", "502", "503")
     return _operation("getFeatures", "Features of one entity", text, answers, parameters=parameters)
 
 
@@ -192,6 +197,7 @@ def _many(names: _Names) -> Json:
     answers = _answers({"results": [{"found": True, **names.row()}]}, "401", "413", "422", "503")
     text = (
         "One result for each row of the join keys, in the order asked. An unknown entity has `found: false` and nulls. "
+        "One for which the function of an on-demand feature view fails has `problem` in place of its features. "
     )
     text += "Feature services over several join keys are read by this call."
     return _operation("getFeaturesOfMany", "Features of many entities", text, answers, requestBody=body)
@@ -206,9 +212,13 @@ def _feast(names: _Names) -> Json:
     }
     body = _body(properties, ["entities"], {"entities": names.entities, "features": names.references})
     cell = {"values": [names.id], "statuses": ["PRESENT"], "event_timestamps": ["1970-01-01T00:00:00Z"]}
-    answers = _answers({"metadata": {"feature_names": [names.key]}, "results": [cell]}, "401", "413", "422", "503")
+    example = {"metadata": {"feature_names": [names.key]}, "results": [cell]}
+    answers = _answers(example, "401", "413", "422", "502", "503")
     text = "The protocol of Feast's feature server: a Feast client with a remote online store works unchanged. "
-    text += "Other than there, unknown, null and stale values have their own status and time."
+    text += (
+        "Other than there, unknown, null and stale values have their own status and time. What is computed on demand "
+    )
+    text += "is computed for unknown entities too."
     return _operation("getOnlineFeatures", "Feast's own protocol", text, answers, requestBody=body)
 
 
@@ -275,6 +285,7 @@ _METADATA: Json = {
         "status": {"type": "string", "enum": _STATUSES},
         "event_timestamp": {"type": ["string", "null"], "format": "date-time", "description": "as_of of the value"},
         "age": {"type": ["number", "null"], "description": "Seconds between event_timestamp and the reference."},
+        "inputs_status": {"type": "string", "enum": _STATUSES, "description": "The worst one; if computed on demand."},
     },
     "example": {"status": "PRESENT", "event_timestamp": "2024-01-31T00:00:00Z", "age": 86400.0},
 }
