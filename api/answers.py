@@ -4,10 +4,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from api import instants
+from api import instants, problems
 from api.instants import SECOND
 from api.plan import Plan, ServiceFeature
-from api.reader import NULL_VALUE, PRESENT, Cell, Row
+from api.reader import PRESENT, Cell, Row, worst
 from api.selection import Asked, Selection, Selector
 
 NEVER = instants.to_text(0)
@@ -18,12 +18,14 @@ def one(selection: Selection, row: Row, metadata: bool) -> dict[str, Any]:
     answer: dict[str, Any] = dict(row.keys)
     answer["features"] = {asked.name: plain(cell.value) for asked, cell in _pairs(selection, row)}
     if metadata:
-        answer["metadata"] = {asked.name: _metadata(cell) for asked, cell in _pairs(selection, row)}
+        answer["metadata"] = {asked.name: _metadata(asked, cell) for asked, cell in _pairs(selection, row)}
     return answer
 
 
 def found(selection: Selection, row: Row, metadata: bool) -> dict[str, Any]:
-    """One result of POST /features."""
+    """One result of POST /features. Where GET would answer with a problem, the problem."""
+    if row.problem is not None:
+        return {"found": row.known, **row.keys, "problem": problems.body(row.problem)}
     return {"found": row.known, **one(selection, row, metadata)}
 
 
@@ -54,13 +56,13 @@ def _pairs(selection: Selection, row: Row) -> Iterator[tuple[Asked, Cell]]:
     return zip(selection.asked, row.cells, strict=True)
 
 
-def _metadata(cell: Cell) -> dict[str, Any]:
-    no_number = cell.status == PRESENT and plain(cell.value) is None
-    return {
-        "status": NULL_VALUE if no_number else cell.status,
+def _metadata(asked: Asked, cell: Cell) -> dict[str, Any]:
+    metadata = {
+        "status": cell.shown,
         "event_timestamp": None if cell.as_of is None else instants.to_text(cell.as_of),
         "age": None if cell.age is None else seconds(cell.age),
     }
+    return metadata | {"inputs_status": worst(cell.inputs)} if asked.on_demand else metadata
 
 
 def seconds(nanoseconds: int) -> float:
@@ -69,7 +71,7 @@ def seconds(nanoseconds: int) -> float:
 
 
 def plain(value: Any) -> Any:
-    """A value without NaN and the infinities, which JSON has not: null. Feast's feature server sends them as text."""
+    """A value without NaN and the infinities, which JSON has not: null."""
     return _each_float(value, lambda _: None)
 
 

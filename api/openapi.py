@@ -10,7 +10,11 @@ _ABOUT = """Serves the features of one entity, or of many, as they were last mat
 
 Every feature has a status: PRESENT; NULL_VALUE (the source has no value: "does not apply" or "unknown");
 OUTSIDE_MAX_AGE (older than the feature view's ttl); NOT_FOUND (never written for this entity). The value is null
-unless the status is PRESENT. 64-bit integers keep all digits, bytes are base64, timestamps are seconds since 1970,
+unless the status is PRESENT. What is computed on demand is what a training set would hold: the function runs also where
+an input is NULL or not found, the status is that of the result, and `inputs_status` names the worst of its inputs; with
+an input that is too old, the value is null and OUTSIDE_MAX_AGE.
+
+64-bit integers keep all digits, bytes are base64, timestamps are seconds since 1970,
 NaN and the infinities are null with the status NULL_VALUE (texts in Feast's protocol). Instants are UTC, ages are
 seconds. Errors are RFC 9457 problems: `type` names the kind, `detail` says what to do."""
 _BASE64 = {
@@ -31,6 +35,7 @@ _PROBLEMS = {
     "413": f"More than {inputs.MAX_ROWS} entities, or a body above {inputs.MAX_BODY_BYTES} bytes.",
     "422": "Something in the request is not as documented; `detail` names it.",
     "500": "The gateway failed, or the online store holds bytes that are no value.",
+    "502": "The function of an on-demand feature view fails, though none of its inputs is missing; `detail` names it.",
     "503": "The online store or the feature server did not answer, the features are not materialized yet, or what the "
     "serving plan says of them cannot be served. "
     "Ask again after the seconds in Retry-After.",
@@ -212,7 +217,7 @@ def _one(names: _Names) -> Json:
     text = "The features of one entity, by default those of the default feature service, with `metadata=true` also "
     text += "what each value is worth."
     metadata = dict.fromkeys(names.features, _METADATA["example"])
-    answers = _answers(names.row() | {"metadata": metadata}, "401", "404", "412", "422", "500", "503")
+    answers = _answers(names.row() | {"metadata": metadata}, "401", "404", "412", "422", "500", "502", "503")
     return _operation("getFeatures", "Features of one entity", text, answers, parameters=parameters)
 
 
@@ -256,6 +261,7 @@ def _many(names: _Names) -> Json:
     answers = _answers({"results": [{"found": True, **names.row()}]}, "401", "413", "422", "500", "503")
     text = (
         "One result for each row of the join keys, in the order asked. An unknown entity has `found: false` and nulls. "
+        "One for which the function of an on-demand feature view fails has `problem` in place of its features. "
     )
     text += "Feature services over several join keys are read by this call."
     return _operation("getFeaturesOfMany", "Features of many entities", text, answers, requestBody=body)
@@ -310,8 +316,9 @@ def _feast(names: _Names) -> Json:
     example = {"metadata": {"feature_names": [names.key]}, "results": [cell]}
     text = "The protocol of Feast's feature server: a Feast client with a remote online store works unchanged. "
     text += "Other than there, unknown, null and stale values have their own status and time. Without "
-    text += "`full_feature_names` no two features may have the same name. More fields than these are ignored."
-    answers = _answers(example, "401", "413", "422", "500", "503")
+    text += "`full_feature_names` no two features may have the same name. More fields than these are ignored. What is "
+    text += "computed on demand is computed for unknown entities too."
+    answers = _answers(example, "401", "413", "422", "500", "502", "503")
     return _operation("getOnlineFeatures", "Feast's own protocol", text, answers, requestBody=body)
 
 
@@ -378,6 +385,7 @@ _METADATA: Json = {
         "status": {"type": "string", "enum": _STATUSES},
         "event_timestamp": {"type": ["string", "null"], "format": "date-time", "description": "as_of of the value"},
         "age": {"type": ["number", "null"], "description": "Seconds between event_timestamp and the reference."},
+        "inputs_status": {"type": "string", "enum": _STATUSES, "description": "The worst one; if computed on demand."},
     },
     "example": {"status": "PRESENT", "event_timestamp": "2024-01-31T00:00:00Z", "age": 86400.0},
 }

@@ -121,6 +121,12 @@ class Overloaded(Unavailable):
         super().__init__("The gateway waits for as many answers of the online store as it may; try again.")
 
 
+class OnDemandFailed(Problem):
+    """The function of an on-demand feature view fails on inputs that are all there."""
+
+    status, title, code = 502, "On-demand feature failed", "on-demand-failed"
+
+
 class NotMaterialized(Unavailable):
     """A view was never materialized, or Redis was emptied."""
 

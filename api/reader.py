@@ -1,16 +1,19 @@
 """From a selection and rows of join keys to values and statuses: the whole meaning of a read."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from api import instants, value
 from api.deadline import Deadline
-from api.on_demand import FeatureServer
 from api.online_store import AWAY, DEADLINE, PART, HashReply, OnlineStore
-from api.problems import Internal, OnlineStoreUnavailable
+from api.problems import Internal, OnlineStoreUnavailable, Problem
 from api.selection import Asked, Selection, Stored
 from api.status import MaterializationStatus, ViewStatus
+
+if TYPE_CHECKING:
+    from api.on_demand import FeatureServer
 
 PRESENT, NULL_VALUE, OUTSIDE_MAX_AGE, NOT_FOUND = "PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_FOUND"
 _SEVERITY = {PRESENT: 0, NULL_VALUE: 1, OUTSIDE_MAX_AGE: 2, NOT_FOUND: 3}
@@ -18,21 +21,35 @@ KeyRow = dict[str, str | int]
 
 
 class Cell(NamedTuple):
-    """One feature of one entity. `as_of` and `age` in nanoseconds, None if the view holds nothing for the entity."""
+    """One feature of one entity. `as_of` and `age` in nanoseconds, None if the view holds nothing for the entity.
+
+    `inputs`: what each input of a feature that is computed on demand is worth.
+    """
 
     value: Any
     status: str
     as_of: int | None
     age: int | None
+    inputs: tuple[str, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        """The status in JSON, where NaN and the infinities are null."""
+        is_number = not isinstance(self.value, float) or math.isfinite(self.value)
+        return self.status if is_number else NULL_VALUE
 
 
 @dataclass(slots=True)
 class Row:
-    """One entity's answer, a cell for each asked feature. Known: some view of the selection holds a row for it."""
+    """One entity's answer, a cell for each asked feature. Known: some view of the selection holds a row for it.
+
+    `problem`: why there is no answer for it, though there may be for others.
+    """
 
     keys: KeyRow
     known: bool
     cells: list[Cell] = field(default_factory=list)
+    problem: Problem | None = None
 
 
 class Reader:
@@ -42,7 +59,7 @@ class Reader:
         self,
         store: OnlineStore,
         status: MaterializationStatus,
-        feature_server: FeatureServer,
+        feature_server: "FeatureServer",
         project: str,
         freshness_reference: Literal["now", "watermark"],
         clock: Callable[[], int] = instants.now,
@@ -53,11 +70,17 @@ class Reader:
         self._clock = clock
 
     async def read(
-        self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply] = (), spent: float = 0.0
+        self,
+        selection: Selection,
+        rows: Sequence[KeyRow],
+        replies: Sequence[HashReply] = (),
+        spent: float = 0.0,
+        compute_unknown: bool = False,
     ) -> list[Row]:
         """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable.
 
         `replies`: what the online store has said of the rows already, in `spent` seconds of the deadline.
+        `compute_unknown`: compute what is computed on demand also for entities that are not known.
         """
         parts = -(-len(rows) // PART) or 1
         try:
@@ -66,7 +89,7 @@ class Reader:
         except TimeoutError:
             raise OnlineStoreUnavailable(AWAY) from None
         if selection.on_demand:
-            await self._feature_server.fill(selection, answered)
+            await self._feature_server.fill(selection, [row for row in answered if row.known or compute_unknown])
         return answered
 
     async def _stored(self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply]) -> list[Row]:
@@ -139,9 +162,15 @@ def no_value(source: Stored) -> Internal:
 
 
 def _computed(asked: Asked, replies: Sequence[HashReply], references: Mapping[str, int]) -> Cell:
-    """The worst input's status; as old as its oldest input."""
+    """What it is until it is computed: as old as its oldest input, and what its worst input is worth."""
     inputs = [_stored(source, replies, references) for source in asked.sources]
-    status = max((cell.status for cell in inputs), key=_SEVERITY.__getitem__, default=PRESENT)
+    statuses = tuple(cell.shown for cell in inputs)
+    status = OUTSIDE_MAX_AGE if OUTSIDE_MAX_AGE in statuses else worst(statuses)
     as_of = min((cell.as_of for cell in inputs if cell.as_of is not None), default=None)
     age = max((cell.age for cell in inputs if cell.age is not None), default=None)
-    return Cell(None, status, as_of, age)
+    return Cell(None, status, as_of, age, statuses)
+
+
+def worst(statuses: Iterable[str]) -> str:
+    """The worst of the statuses; of none, PRESENT."""
+    return max(statuses, key=_SEVERITY.__getitem__, default=PRESENT)

@@ -58,6 +58,8 @@ async def one(gateway: Gateway, scope: Scope, _: Receive) -> bytes:
     if not row.known:
         [(name, value)] = keys.items()
         raise UnknownEntity(f"The online store holds no features of {name} {cut(str(value))!r}.")
+    if row.problem is not None:
+        raise row.problem
     if query.max_age is not None:
         _refuse_older(selection, row, query.max_age, query.max_age_text)
     return orjson.dumps(answers.one(selection, row, query.metadata))
@@ -110,7 +112,7 @@ async def feast(gateway: Gateway, scope: Scope, receive: Receive) -> bytes:
             return b'{"results":[%b],"metadata":%b}' % (results, program.metadata(names, with_views))
     join_keys = {key.name for key in selection.join_keys}
     entities = [name for name in body.entities if name in join_keys]
-    answered = await _rows(gateway, selection, asked.rows(), replies, started)
+    answered = await _rows(gateway, selection, asked.rows(), replies, started, as_feast=True)
     metadata = answers.feast_metadata(selection, entities, names, with_views)
     return orjson.dumps({"results": answers.feast_results(selection, answered, entities), "metadata": metadata})
 
@@ -127,10 +129,19 @@ async def _replies(gateway: Gateway, program: Program, keys: Sequence[str | int]
 
 
 async def _rows(
-    gateway: Gateway, selection: Selection, rows: list[KeyRow], replies: Sequence[HashReply], started: float
+    gateway: Gateway,
+    selection: Selection,
+    rows: list[KeyRow],
+    replies: Sequence[HashReply],
+    started: float,
+    as_feast: bool = False,
 ) -> list[Row]:
-    answered = await gateway.reader.read(selection, rows, replies, perf_counter() - started)
-    gateway.metrics.values(selection, answered)
+    """The answers, counted. `as_feast`: computes for unknown entities too, and has no place for a row's problem."""
+    answered = await gateway.reader.read(selection, rows, replies, perf_counter() - started, as_feast)
+    problem = next((row.problem for row in answered if row.problem is not None), None)
+    if problem is not None and as_feast:
+        raise problem
+    gateway.metrics.values(selection, [row for row in answered if row.problem is None])
     return answered
 
 

@@ -29,12 +29,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A feature of the answer: read from `sources[0]`, or computed on demand from all of them."""
+    """A feature of the answer: read from `sources[0]`, or computed on demand from all of them. `type`: Feast's name."""
 
     name: str
     full_name: str
     view: str
     feature: str
+    type: str
     on_demand: bool
     sources: tuple[Stored, ...]
 
@@ -121,10 +122,12 @@ class _Builder:
         return len(self.groups) - 1
 
     def asked(self, wanted: ServiceFeature) -> Asked:
-        on_demand = self.plan.on_demand_feature_views.get(wanted.feature_view)
-        references = [(wanted.feature_view, wanted.feature)] if on_demand is None else map(split, on_demand.inputs)
+        view, feature = wanted.feature_view, wanted.feature
+        on_demand = self.plan.on_demand_feature_views.get(view)
+        references = [(view, feature)] if on_demand is None else map(split, on_demand.inputs)
         sources = tuple(self.source(*reference) for reference in references)
-        return Asked(wanted.name, wanted.full_name, wanted.feature_view, wanted.feature, on_demand is not None, sources)
+        kind = (on_demand or self.plan.feature_views[view]).features[feature].type
+        return Asked(wanted.name, wanted.full_name, view, feature, kind, on_demand is not None, sources)
 
 
 def select(plan: Plan, wanted: Iterable[ServiceFeature], service: str | None = None) -> Selection:

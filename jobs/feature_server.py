@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         postgres.export_credentials()
         settings = load_settings()
         import_feast_unchecked()
+        from jobs.feast_plugins.on_demand import compute_online_as_for_training
+
+        compute_online_as_for_training()
         store = open_store(settings)
         if arguments.metrics_port is not None:
             feature_server_metrics.serve_from_worker(store, arguments.host, arguments.metrics_port)

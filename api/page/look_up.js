@@ -42,6 +42,7 @@ function showAnswer(service, entity, result) {
   const who = entity.map(([joinKey, id]) => `${joinKey} “${id}”`).join(", ") || service.name;
   clearAnswer();
   if (!result.found) return say("answer", `The online store holds no features of ${who}.`);
+  if (result.problem) return say("answer", result.problem.detail);
   const statuses = service.features.map((feature) => result.metadata[feature.name].status);
   const present = statuses.filter((status) => status === "PRESENT").length;
   const asked = new Date().toISOString().slice(11, 19);

@@ -32,6 +32,7 @@ from feast.repo_config import RepoConfig
 from pydantic import Field, StrictStr
 
 from jobs.feast_plugins.entity_rows import Entities, EntityStream, check_columns, entity_rows
+from jobs.feast_plugins.on_demand import for_many_rows
 from jobs.feast_plugins.result_columns import promised_type
 from jobs.feast_plugins.retrieval import PointInTimeRetrievalJob
 from jobs.feast_plugins.standing_rows import standing_rows
@@ -116,7 +117,9 @@ class PointInTimePostgreSQLOfflineStore(PostgreSQLOfflineStore):
             key_types,
             config=config,
             full_feature_names=full_feature_names,
-            on_demand_feature_views=OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry),
+            on_demand_feature_views=list(
+                map(for_many_rows, OnDemandFeatureView.get_requested_odfvs(feature_refs, project, registry))
+            ),
             metadata=lambda: _metadata(entities, feature_refs),
         )
 

@@ -1,6 +1,7 @@
 """Feast on both sides: a Feast client asks the gateway, and the gateway asks `feast serve` for on-demand features."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -84,12 +85,16 @@ def repository_folder(redis_server: RedisServer, servers_folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def feature_server(repository_folder: Path) -> Iterator[str]:
-    """The address of `feast serve`."""
+def feature_server(repository_folder: Path, redis_server: RedisServer) -> Iterator[str]:
+    """The address of `feast serve`, as the platform runs it."""
     port = free_port()
-    command = [str(Path(sys.executable).with_name("feast")), "-c", str(repository_folder), "serve"]
+    command = [sys.executable, "-m", "jobs.feature_server", "--port", str(port)]
+    settings = {
+        "FEATURE_PLATFORM_REPO": str(repository_folder), "FEATURE_PLATFORM_PROJECT": support.PROJECT,
+        "FEATURE_PLATFORM_REDIS_CONNECTION_STRING": redis_server.connection_string,
+    }  # fmt: skip
     with (repository_folder / "serve.log").open("wb") as log:
-        process = subprocess.Popen([*command, "-h", "127.0.0.1", "-p", str(port)], stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **settings})
     try:
         support.wait_for(lambda: _answers(port), 60)
         address = f"http://127.0.0.1:{port}"
@@ -223,7 +228,7 @@ def test_on_demand_features_are_computed_by_the_feature_server(gateway: GatewayP
     assert answer["metadata"]["hours_per_device"]["event_timestamp"] == NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def test_on_demand_features_are_null_with_the_worst_status_of_their_inputs(
+def test_on_demand_features_have_the_status_of_their_result_beside_the_worst_of_their_inputs(
     gateway: GatewayProcess, redis_client: redis.Redis
 ) -> None:
     support.write(redis_client, "profile", support.user("u3"), support.PROFILE)
@@ -241,8 +246,30 @@ def test_on_demand_features_are_null_with_the_worst_status_of_their_inputs(
         "OUTSIDE_MAX_AGE",
         "NOT_FOUND",
         "NOT_FOUND",
-        "NOT_FOUND",
+        "NULL_VALUE",
     ]
+    assert rows[-1]["metadata"]["hours_per_device"]["inputs_status"] == "NOT_FOUND"
+
+
+def test_max_age_refuses_an_on_demand_feature_by_its_oldest_input(gateway: GatewayProcess) -> None:
+    asked = "/features/old?features=ratio:hours_per_device&metadata=true&max_age="
+    refused(gateway.http.get(f"{asked}59d"), 412, "ratio:hours_per_device")
+    answer = gateway.http.get(f"{asked}61d").json()
+    assert answer["features"] == {"hours_per_device": None}
+    assert answer["metadata"]["hours_per_device"]["status"] == "OUTSIDE_MAX_AGE"
+
+
+def test_a_feature_server_that_does_not_know_a_feature_yet_is_unavailable_and_no_function_has_failed(
+    redis_client: redis.Redis, feature_server: str
+) -> None:
+    support.seed(redis_client)
+    document = support.plan()
+    document["on_demand_feature_views"]["ratio"]["features"]["newer"] = {"type": "DOUBLE"}
+    support.publish(redis_client, document)
+    support.write(redis_client, "usage", support.user("half"), {"watch_hours": Value(double_val=9), "devices": Value()})
+    with support.in_process(feature_server_url=feature_server) as http:
+        for user in ("u1", "half"):
+            refused(http.get(f"/features/{user}?features=ratio:newer"), 503, "feature server")
 
 
 def test_a_silent_feature_server_costs_only_those_who_ask_for_on_demand_features(redis_client: redis.Redis) -> None:
@@ -261,7 +288,7 @@ class HangsUp(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     answer = json.dumps(
-        {"metadata": {"feature_names": ["hours_per_device"]}, "results": [{"values": [12.25]}]}
+        {"metadata": {"feature_names": ["hours_per_device"]}, "results": [{"values": [12.25], "statuses": ["PRESENT"]}]}
     ).encode()
     used = False
 

@@ -247,7 +247,8 @@ class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         self.server.traceparents += self.headers.get_all("traceparent", [])
-        answer = {"metadata": {"feature_names": ["hours_per_device"]}, "results": [{"values": [12.25]}]}
+        result = {"values": [12.25], "statuses": ["PRESENT"]}
+        answer = {"metadata": {"feature_names": ["hours_per_device"]}, "results": [result]}
         self.send_response(self.server.code)
         self.end_headers()
         self.wfile.write(json.dumps(answer).encode())
