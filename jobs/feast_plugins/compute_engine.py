@@ -29,6 +29,7 @@ from tqdm import tqdm
 from jobs.arrow_query import arrow_session
 from jobs.definitions import snapshot_view
 from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStoreConfig
+from jobs.feast_plugins.online_store import redis_settings
 from jobs.feast_plugins.sessions import conninfo_of
 from jobs.lock import writer_lock
 from jobs.online.block import Block, bulk, bulks
@@ -39,7 +40,6 @@ from jobs.online.load import Load
 from jobs.online.partition import fill
 from jobs.online.store import connect
 from jobs.online.wire import Wire, opened_wires
-from jobs.settings import RedisSettings
 
 TYPE: Final = "jobs.feast_plugins.compute_engine.StreamingComputeEngine"
 LOCK_WAIT_SECONDS = 10.0
@@ -87,19 +87,11 @@ class StreamingComputeEngine(LocalComputeEngine):
         with (
             closing(bar),
             writer_lock(LOCK_WAIT_SECONDS, psycopg.connect(conninfo, autocommit=True)) as lock,
-            connect(self._redis_settings()) as client,
+            connect(redis_settings(self.repo_config.online_store)) as client,
             opened_wires(client) as wires,
             arrow_session(conninfo) as session,
         ):
             fill(group, session, session.batches(query), wires, Load(group, lock.check, _NotOlder(group)), bar.update)
-
-    def _redis_settings(self) -> RedisSettings:
-        online = self.repo_config.online_store
-        return RedisSettings(
-            redis_connection_string=online.connection_string,
-            redis_type=online.redis_type.value,
-            redis_sentinel_master=online.sentinel_master,
-        )
 
 
 class _NotOlder:
