@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from api import instants, value
 from api.deadline import Deadline
 from api.on_demand import FeatureServer
-from api.online_store import AWAY, DEADLINE, PART, HashReply, OnlineStore
+from api.online_store import AWAY, HashReply, OnlineStore
 from api.problems import Internal, OnlineStoreUnavailable
 from api.selection import Asked, Selection, Stored
 from api.status import MaterializationStatus, ViewStatus
@@ -53,15 +53,14 @@ class Reader:
         self._clock = clock
 
     async def read(
-        self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply] = (), spent: float = 0.0
+        self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply], seconds: float
     ) -> list[Row]:
         """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable.
 
-        `replies`: what the online store has said of the rows already, in `spent` seconds of the deadline.
+        `replies`: what the online store has said of the rows already; `seconds`: what it may take for the rest.
         """
-        parts = -(-len(rows) // PART) or 1
         try:
-            async with Deadline(DEADLINE * parts - spent):
+            async with Deadline(seconds):
                 answered = await self._stored(selection, rows, replies)
         except TimeoutError:
             raise OnlineStoreUnavailable(AWAY) from None

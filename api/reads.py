@@ -13,7 +13,7 @@ from api import answers, entity_key, inputs, instants
 from api.compiled import Program, key_column
 from api.direct import DIRECT, DirectRead
 from api.gateway import Gateway
-from api.online_store import HashReply
+from api.online_store import HashReply, time_for
 from api.problems import InvalidRequest, TooOld, UnknownEntity
 from api.reader import Cell, KeyRow, Row
 from api.selection import Selection
@@ -55,7 +55,7 @@ async def one(gateway: Gateway, scope: Scope, _: Receive) -> bytes:
         if replies and (values := program.values(replies[0], instants.now())) is not None:
             return program.one(value, values)
     keys = inputs.key_row(selection, text)
-    [row] = await _rows(gateway, selection, [keys], replies, started)
+    [row] = await _rows(gateway, selection, [keys], replies, _left(selection, 1, started))
     if not row.known:
         [(name, value)] = keys.items()
         raise UnknownEntity(f"The online store holds no features of {name} {str(value)[:200]!r}.")
@@ -81,8 +81,9 @@ async def many(gateway: Gateway, scope: Scope, receive: Receive) -> bytes:
     others = [number for number, result in enumerate(results) if not result]
     if others or not results:
         rows = asked.rows()
-        left = [replies[number] for number in others] if replies else []
-        answered = await _rows(gateway, selection, [rows[number] for number in others], left, started)
+        known = [replies[number] for number in others] if replies else []
+        left = _left(selection, asked.count, started)
+        answered = await _rows(gateway, selection, [rows[number] for number in others], known, left)
         for number, row in zip(others, answered, strict=True):
             results[number] = orjson.dumps(answers.found(selection, row, body.metadata))
     return b'{"results":[%b]}' % b",".join(results)
@@ -111,7 +112,7 @@ async def feast(gateway: Gateway, scope: Scope, receive: Receive) -> bytes:
             return b'{"results":[%b],"metadata":%b}' % (results, program.metadata(names, with_views))
     join_keys = {key.name for key in selection.join_keys}
     entities = [name for name in body.entities if name in join_keys]
-    answered = await _rows(gateway, selection, asked.rows(), replies, started)
+    answered = await _rows(gateway, selection, asked.rows(), replies, _left(selection, asked.count, started))
     metadata = answers.feast_metadata(selection, entities, names, with_views)
     return orjson.dumps({"results": answers.feast_results(selection, answered, entities), "metadata": metadata})
 
@@ -128,11 +129,16 @@ async def _replies(gateway: Gateway, program: Program, keys: Sequence[str | int]
 
 
 async def _rows(
-    gateway: Gateway, selection: Selection, rows: list[KeyRow], replies: Sequence[HashReply], started: float
+    gateway: Gateway, selection: Selection, rows: list[KeyRow], replies: Sequence[HashReply], seconds: float
 ) -> list[Row]:
-    answered = await gateway.reader.read(selection, rows, replies, perf_counter() - started)
+    answered = await gateway.reader.read(selection, rows, replies, seconds)
     gateway.metrics.values(selection, answered)
     return answered
+
+
+def _left(selection: Selection, count: int, started: float) -> float:
+    """Seconds that are left to a call for so many entities, each of which has a hash for every group of join keys."""
+    return time_for(count * len(selection.groups)) - (perf_counter() - started)
 
 
 def _refuse_older(selection: Selection, row: Row, max_age: int, text: str) -> None:

@@ -16,9 +16,9 @@ from jobs.online import store as online_store
 from jobs.process import LOOPBACK
 from jobs.settings import PREFIX, load_settings
 from tests.conftest import REPOSITORY
+from tests.fronts import HOST, TlsFronts
 from tests.process_support import wait_for
 from tests.redis_kinds import RedisChild, StartRedis, form_cluster
-from tests.tls_front import HOST, TlsFronts
 
 KEY, FIELDS = "who answers", {b"it is": b"the one"}
 CONNECTION, TYPE, MASTER = (f"{PREFIX}REDIS_{name}" for name in ("CONNECTION_STRING", "TYPE", "SENTINEL_MASTER"))
