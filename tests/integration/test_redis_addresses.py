@@ -1,7 +1,11 @@
 """One address reaches the same Redis for all who read it: the gateway, the jobs, and Feast's clients of both kinds."""
 
 import asyncio
+import os
+import subprocess
+import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +16,13 @@ from feast.repo_config import load_repo_config
 
 from api import settings as gateway_settings
 from api.gateway import Gateway
+from jobs.feast_store import open_store
 from jobs.online import store as online_store
 from jobs.process import LOOPBACK
 from jobs.settings import PREFIX, load_settings
 from tests.conftest import REPOSITORY
 from tests.fronts import HOST, TlsFronts
+from tests.offline import FEBRUARY, JANUARY, OfflineStore
 from tests.process_support import wait_for
 from tests.redis_kinds import RedisChild, StartRedis, form_cluster
 
@@ -208,6 +214,30 @@ def test_sentinels_are_asked_over_tls_as_their_servers_are_unless_the_string_say
             address = f"{HOST}:{asked},ssl=true,ssl_ca_certs={fronts.authority}{own}"
             settings(address, "redis_sentinel", **{PASSWORD: "007"})
             assert reader() == FIELDS
+
+
+def test_feasts_own_command_and_client_find_the_redis_that_the_settings_name(
+    platform: OfflineStore, settings: Callable[..., None], redis_children: StartRedis
+) -> None:
+    platform.many(["one", "two"], JANUARY)
+    master = redis_children("--bind", LOOPBACK, SIX, password="1e5")
+    sentinel = _sentinel(redis_children, SIX, master.port, "--bind", LOOPBACK, SIX, password="1e5")
+    settings(f"[{SIX}]:{sentinel.port}", "redis_sentinel", **{PASSWORD: "1e5"})
+    window = [instant.strftime("%Y-%m-%dT%H:%M:%S") for instant in (JANUARY - timedelta(days=1), FEBRUARY)]
+    command = [
+        sys.executable,
+        "-c",
+        "from feast.cli.cli import cli; cli()",
+        "--chdir",
+        str(REPOSITORY / "feature_repo"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    subprocess.run([*command, "materialize", *window], env=environment, cwd=REPOSITORY, check=True)
+    assert master.client.dbsize() == 2
+    store = open_store(load_settings())
+    service = store.get_feature_service("churn_v1")
+    found = asyncio.run(store.get_online_features_async(service, [{"user_id": "one"}])).to_dict()
+    assert found["months_active"] == [1]
 
 
 def _sentinel(start: StartRedis, host: str, port: int, *arguments: str, password: str = "") -> RedisChild:
