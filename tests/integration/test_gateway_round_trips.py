@@ -21,7 +21,7 @@ BYTES_A_SECOND = 70_000
 
 
 def _calls(client: redis.Redis) -> dict[str, int]:
-    statistics: dict[str, Any] = client.info("commandstats")
+    statistics: Any = client.info("commandstats")
     return {name: statistics.get(f"cmdstat_{name}", {}).get("calls", 0) for name in ("hmget", "hgetall")}
 
 
