@@ -16,6 +16,11 @@ PART = 200
 HashReply = list[bytes | None]
 
 
+def time_for(hashes: int) -> float:
+    """Seconds within which so many hashes are read, or not at all: the deadline, for each part."""
+    return DEADLINE * (-(-hashes // PART) or 1)
+
+
 class HashFields:
     """Fields to read from a hash, and the command that reads them but for the key (HMGET, in RESP 2)."""
 

@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import hiredis
-from redis.asyncio import Sentinel
+from redis.asyncio import Redis, Sentinel
 from redis.exceptions import RedisError
 
 from api.deadline import Deadline
 from api.online_store import DEADLINE, PART, HashRead, HashReply, Reachability
 from api.problems import Overloaded
-from api.redis_address import RedisAddress, client_options
+from api.redis_address import RedisAddress, sentinel_options
 from api.redis_connection import Connection, ConnectionLost, command, connect
 
 # A slow Redis makes callers wait, and may not make them so many that memory grows: 4,000 replies are about 2 MB.
@@ -156,7 +156,10 @@ def _at(host: str, port: int) -> Locate:
 
 def _by_sentinel(address: RedisAddress, master: str) -> Locate:
     """Asks the Sentinels each time: after a failover another server is the master."""
-    sentinel = Sentinel(list(address.nodes), **client_options(address))
+    sentinel = Sentinel([])
+    sentinel.sentinels = [
+        Redis(host=host, port=port, **options) for options in sentinel_options(address) for host, port in address.nodes
+    ]
 
     async def locate() -> tuple[str, int]:
         host, port = await sentinel.discover_master(master)

@@ -57,6 +57,7 @@ class PlanWatch:
             if version is not None and version.decode("utf-8", "replace") not in (self.version, self._rejected):
                 await self._load()
             await self._status.refresh()
+            await self._status.history.refresh()
         except OnlineStoreUnavailable:
             return False
         return self.ready

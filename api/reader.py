@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from api import instants, value
 from api.deadline import Deadline
-from api.online_store import AWAY, DEADLINE, PART, HashReply, OnlineStore
+from api.online_store import AWAY, HashReply, OnlineStore
 from api.problems import Internal, OnlineStoreUnavailable, Problem
 from api.selection import Asked, Selection, Stored
 from api.status import MaterializationStatus, ViewStatus
@@ -73,18 +73,17 @@ class Reader:
         self,
         selection: Selection,
         rows: Sequence[KeyRow],
-        replies: Sequence[HashReply] = (),
-        spent: float = 0.0,
+        replies: Sequence[HashReply],
+        seconds: float,
         compute_unknown: bool = False,
     ) -> list[Row]:
         """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable.
 
-        `replies`: what the online store has said of the rows already, in `spent` seconds of the deadline.
+        `replies`: what the online store has said of the rows already; `seconds`: what it may take for the rest.
         `compute_unknown`: compute what is computed on demand also for entities that are not known.
         """
-        parts = -(-len(rows) // PART) or 1
         try:
-            async with Deadline(DEADLINE * parts - spent):
+            async with Deadline(seconds):
                 answered = await self._stored(selection, rows, replies)
         except TimeoutError:
             raise OnlineStoreUnavailable(AWAY) from None

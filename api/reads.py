@@ -13,7 +13,7 @@ from api import answers, entity_key, inputs, instants
 from api.compiled import Program, key_column
 from api.direct import DIRECT, HEADERS, DirectRead
 from api.gateway import Gateway
-from api.online_store import HashReply
+from api.online_store import HashReply, time_for
 from api.problems import InvalidRequest, TooOld, UnknownEntity, cut
 from api.reader import Cell, KeyRow, Row
 from api.selection import Selection
@@ -54,7 +54,7 @@ async def one(gateway: Gateway, scope: Scope, _: Receive) -> bytes:
         if replies and (values := program.values(replies[0], instants.now())) is not None:
             return program.one(value, values)
     keys = inputs.key_row(selection, text)
-    [row] = await _rows(gateway, selection, [keys], replies, started)
+    [row] = await _rows(gateway, selection, [keys], replies, _left(selection, 1, started))
     if not row.known:
         [(name, value)] = keys.items()
         raise UnknownEntity(f"The online store holds no features of {name} {cut(str(value))!r}.")
@@ -82,8 +82,9 @@ async def many(gateway: Gateway, scope: Scope, receive: Receive) -> bytes:
     others = [number for number, result in enumerate(results) if not result]
     if others or not results:
         rows = asked.rows()
-        left = [replies[number] for number in others] if replies else []
-        answered = await _rows(gateway, selection, [rows[number] for number in others], left, started)
+        known = [replies[number] for number in others] if replies else []
+        left = _left(selection, asked.count, started)
+        answered = await _rows(gateway, selection, [rows[number] for number in others], known, left)
         for number, row in zip(others, answered, strict=True):
             results[number] = orjson.dumps(answers.found(selection, row, body.metadata))
     return b'{"results":[%b]}' % b",".join(results)
@@ -112,7 +113,8 @@ async def feast(gateway: Gateway, scope: Scope, receive: Receive) -> bytes:
             return b'{"results":[%b],"metadata":%b}' % (results, program.metadata(names, with_views))
     join_keys = {key.name for key in selection.join_keys}
     entities = [name for name in body.entities if name in join_keys]
-    answered = await _rows(gateway, selection, asked.rows(), replies, started, as_feast=True)
+    seconds = _left(selection, asked.count, started)
+    answered = await _rows(gateway, selection, asked.rows(), replies, seconds, as_feast=True)
     metadata = answers.feast_metadata(selection, entities, names, with_views)
     return orjson.dumps({"results": answers.feast_results(selection, answered, entities), "metadata": metadata})
 
@@ -133,16 +135,21 @@ async def _rows(
     selection: Selection,
     rows: list[KeyRow],
     replies: Sequence[HashReply],
-    started: float,
+    seconds: float,
     as_feast: bool = False,
 ) -> list[Row]:
     """The answers, counted. `as_feast`: computes for unknown entities too, and has no place for a row's problem."""
-    answered = await gateway.reader.read(selection, rows, replies, perf_counter() - started, as_feast)
+    answered = await gateway.reader.read(selection, rows, replies, seconds, as_feast)
     problem = next((row.problem for row in answered if row.problem is not None), None)
     if problem is not None and as_feast:
         raise problem
     gateway.metrics.values(selection, [row for row in answered if row.problem is None])
     return answered
+
+
+def _left(selection: Selection, count: int, started: float) -> float:
+    """Seconds that are left to a call for so many entities, each of which has a hash for every group of join keys."""
+    return time_for(count * len(selection.groups)) - (perf_counter() - started)
 
 
 def _refuse_older(selection: Selection, row: Row, max_age: int, text: str) -> None:

@@ -50,6 +50,7 @@ async def status(request: Request) -> Response:
     gateway = _gateway(request)
     with contextlib.suppress(OnlineStoreUnavailable):
         await gateway.status.refresh()
+        await gateway.status.history.refresh()
     return _json(_status(gateway))
 
 

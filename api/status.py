@@ -52,13 +52,12 @@ class MaterializationStatus:
         self.history = RunHistory(store, project)
 
     async def refresh(self) -> bool:
-        """Whether it changed since it was read last."""
+        """Read the views' status again, not the last runs; whether it changed since it was read last."""
         documents = await self._store.hash(self._key)
         changed = documents != self._documents
         if changed:
             self.views = dict(filter(None, map(_entry, documents.items())))
             self._documents = documents
-        await self.history.refresh()
         return changed
 
     async def require(self, views: Iterable[str]) -> Mapping[str, ViewStatus]:

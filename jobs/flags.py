@@ -11,6 +11,7 @@ environment:
   FEATURE_PLATFORM_REPO                     the Feast repository (default feature_repo)
   FEATURE_PLATFORM_PROJECT                  the Feast project
   FEATURE_PLATFORM_REDIS_CONNECTION_STRING  Redis, as Feast writes it: host:port,username=...,password=...,ssl=true
+                                            (README.md: IPv6, quoted texts, what Sentinels ask for)
   FEATURE_PLATFORM_REDIS_USERNAME, FEATURE_PLATFORM_REDIS_PASSWORD
                                             who we are there, where the connection string does not say it
   FEATURE_PLATFORM_REDIS_TYPE               redis (default), redis_sentinel or redis_cluster

@@ -54,15 +54,15 @@ class RedisSettings(RepositorySettings):
     @property
     def redis_address(self) -> str:
         """The connection string with user name and password in it, as Feast and our own client take it."""
-        there = redis_address.split(self.redis_connection_string)[1]
-        missing = {name: value for name, value in self._credentials().items() if name not in there}
-        return redis_address.with_options(self.redis_connection_string, missing)
+        return redis_address.with_options(self.redis_connection_string, self._credentials())
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        there = redis_address.split(self.redis_connection_string)[1]
+        if not self.redis_connection_string:
+            return self
+        there = redis_address.parse(self.redis_connection_string).options
         for name, value in self._credentials().items():
-            if str(there.get(name, value)) != value:
+            if there.get(name, value) != value:
                 raise PydanticCustomError(
                     "differ",
                     f"{PREFIX}REDIS_{name.upper()} and the {name} in {PREFIX}REDIS_CONNECTION_STRING differ; "
@@ -100,10 +100,13 @@ def load_settings() -> Settings:
     return _with_repository(load(Settings))
 
 
-def load(kind: type[Loaded]) -> Loaded:
-    """The settings of one kind. Raises UsageError naming each variable that is missing or wrong, never its value."""
+def load(kind: type[Loaded], **given: Any) -> Loaded:
+    """The settings of one kind, as `given` where it gives them.
+
+    Raises UsageError naming each variable that is missing or wrong, never its value.
+    """
     try:
-        return kind(_secrets_dir=folder_named_by("SECRETS_DIR"))
+        return kind(_secrets_dir=folder_named_by("SECRETS_DIR"), **given)
     except ValidationError as error:
         raise UsageError("settings: " + "; ".join(map(_sentence, error.errors(include_input=False)))) from error
 

@@ -124,8 +124,7 @@ def _ask_applied(project: str, sha256: str) -> None:
 
 
 def _ask_redis(settings: RedisSettings) -> None:
-    sentinels = {"sentinel_kwargs": ONE_TRY} if settings.redis_type == "redis_sentinel" else {}
-    with closing(online_store.connect(settings, **ONE_TRY, **sentinels)) as client:
+    with closing(online_store.connect(settings, **ONE_TRY)) as client:
         client.ping()
 
 

@@ -139,8 +139,9 @@ def redis_children(tmp_path: Path) -> Iterator[StartRedis]:
     """Starts further Redis servers, which end with the test."""
     started: list[RedisChild] = []
 
-    def start(*arguments: str, configuration: str = "") -> RedisChild:
-        started.append(RedisChild(tmp_path / f"redis-{len(started)}", *arguments, configuration=configuration))
+    def start(*arguments: str, configuration: str = "", password: str = "") -> RedisChild:
+        folder = tmp_path / f"redis-{len(started)}"
+        started.append(RedisChild(folder, *arguments, configuration=configuration, password=password))
         return started[-1]
 
     yield start

@@ -16,17 +16,18 @@ SLOTS = 16_384
 
 
 class RedisChild:
-    """A Redis server started with `arguments` and a configuration file of these lines."""
+    """A Redis server started with `arguments` and a configuration file of these lines; `password`: its requirepass."""
 
-    def __init__(self, folder: Path, *arguments: str, configuration: str = "") -> None:
+    def __init__(self, folder: Path, *arguments: str, configuration: str = "", password: str = "") -> None:
         self.port = _port()
         folder.mkdir()
         (folder / "redis.conf").write_text(configuration)
         options = ["--bind", LOOPBACK, "--port", str(self.port), "--save", "", "--dir", str(folder), *arguments]
+        options += ["--requirepass", password] if password else []
         self.process: subprocess.Popen[bytes] = start_child(
             [find_redis().path, str(folder / "redis.conf"), *options], log=folder / "log"
         )
-        self.client: Any = redis.Redis(host=LOOPBACK, port=self.port)
+        self.client: Any = redis.Redis(host=LOOPBACK, port=self.port, password=password or None)
         wait_for(self._answers, "Redis answers")
 
     @property
@@ -50,12 +51,12 @@ class RedisChild:
 class StartRedis(Protocol):
     """Starts a Redis that ends with the test."""
 
-    def __call__(self, *arguments: str, configuration: str = "") -> RedisChild: ...
+    def __call__(self, *arguments: str, configuration: str = "", password: str = "") -> RedisChild: ...
 
 
-def form_cluster(start: StartRedis, count: int) -> list[RedisChild]:
+def form_cluster(start: StartRedis, count: int, *arguments: str) -> list[RedisChild]:
     """A whole cluster of `count` masters."""
-    nodes = [start("--cluster-enabled", "yes") for _ in range(count)]
+    nodes = [start("--cluster-enabled", "yes", *arguments) for _ in range(count)]
     for number, node in enumerate(nodes):
         slots = range(number * SLOTS // count, (number + 1) * SLOTS // count)
         node.client.execute_command("CLUSTER", "ADDSLOTS", *slots)

@@ -29,6 +29,7 @@ from tqdm import tqdm
 from jobs.arrow_query import arrow_session
 from jobs.definitions import snapshot_view
 from jobs.feast_plugins.offline_store import PointInTimePostgreSQLOfflineStoreConfig
+from jobs.feast_plugins.online_store import redis_settings
 from jobs.feast_plugins.sessions import conninfo_of
 from jobs.lock import writer_lock
 from jobs.online.block import Block, bulk, bulks
@@ -40,7 +41,6 @@ from jobs.online.partition import fill
 from jobs.online.store import connect
 from jobs.online.value_check import check_values
 from jobs.online.wire import Wire, opened_wires
-from jobs.settings import RedisSettings
 
 TYPE: Final = "jobs.feast_plugins.compute_engine.StreamingComputeEngine"
 LOCK_WAIT_SECONDS = 10.0
@@ -88,7 +88,7 @@ class StreamingComputeEngine(LocalComputeEngine):
         with (
             closing(bar),
             writer_lock(LOCK_WAIT_SECONDS, psycopg.connect(conninfo, autocommit=True)) as lock,
-            connect(self._redis_settings()) as client,
+            connect(redis_settings(self.repo_config.online_store)) as client,
             opened_wires(client) as wires,
             arrow_session(conninfo) as session,
         ):
@@ -96,14 +96,6 @@ class StreamingComputeEngine(LocalComputeEngine):
                 connection.execute("SET TIME ZONE 'UTC'")
                 check_values(connection, view, task.end_time)
             fill(group, session, session.batches(query), wires, Load(group, lock.check, _NotOlder(group)), bar.update)
-
-    def _redis_settings(self) -> RedisSettings:
-        online = self.repo_config.online_store
-        return RedisSettings(
-            redis_connection_string=online.connection_string,
-            redis_type=online.redis_type.value,
-            redis_sentinel_master=online.sentinel_master,
-        )
 
 
 class _NotOlder:

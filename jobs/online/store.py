@@ -1,50 +1,91 @@
-"""Redis as the jobs see it: where it is, and how fields leave it."""
+"""Redis as the jobs and Feast's clients see it: where it is, and how fields leave it."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import redis
-from redis.cluster import ClusterNode, RedisCluster
-from redis.sentinel import Sentinel
+import redis.asyncio
+from redis.backoff import NoBackoff
 
 from jobs import redis_address
-from jobs.errors import UsageError
-from jobs.settings import PREFIX, RedisSettings
+from jobs.redis_address import RedisAddress
+from jobs.settings import RedisSettings
 
 Client = redis.Redis
 # A job may wait for a Redis that is busy, but not for ever.
 DEFAULT_TIMEOUTS: dict[str, Any] = {"socket_timeout": 30.0, "socket_connect_timeout": 10.0}
+_LOGIN = ("username", "password")
+# What no Sentinel has, or what is its own.
+_NOT_SENTINELS = {*_LOGIN, "db", "client_name", "max_connections", "retry"}
+
+
+class _Library(NamedTuple):
+    """What redis-py has twice, blocking and not."""
+
+    redis: Any
+    cluster: Any
+    node: Any
+    sentinel: Any
+    retry: Any
+
+
+_BLOCKING = _Library(
+    redis.Redis, redis.RedisCluster, redis.cluster.ClusterNode, redis.sentinel.Sentinel, redis.retry.Retry
+)
+_ASYNCHRONOUS = _Library(
+    redis.asyncio.Redis, redis.asyncio.RedisCluster, redis.asyncio.cluster.ClusterNode, redis.asyncio.Sentinel,
+    redis.asyncio.retry.Retry,
+)  # fmt: skip
 
 
 def connect(settings: RedisSettings, **parameters: Any) -> Client:
-    """A client for the settings' Redis, Sentinel or Cluster; it connects when it is first used.
+    """A client for the settings' Redis, Sentinel or Cluster; it connects when it is first used, a Cluster's at once.
 
     `parameters` are redis-py's own; what the settings' connection string says stands before them.
-    Raises UsageError when it names no host and port.
+    Raises UsageError for a connection string that cannot be understood.
     """
-    nodes, given = _parse(settings.redis_address)
-    parameters = DEFAULT_TIMEOUTS | parameters | given
+    return cast(Client, _client(_BLOCKING, settings, parameters))
+
+
+def connect_asynchronous(settings: RedisSettings) -> redis.asyncio.Redis:
+    """The same for asyncio."""
+    return cast(redis.asyncio.Redis, _client(_ASYNCHRONOUS, settings, {}))
+
+
+def _client(library: _Library, settings: RedisSettings, parameters: Mapping[str, Any]) -> Any:
+    address = redis_address.parse(settings.redis_address)
+    options = {**DEFAULT_TIMEOUTS, **parameters, **address.options}
     if settings.redis_type == "redis_cluster":
-        cluster = RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in nodes], **parameters)
-        return cast(Client, cluster)
+        return library.cluster(startup_nodes=[library.node(host, port) for host, port in address.nodes], **options)
     if settings.redis_type == "redis_sentinel":
-        return cast(Client, Sentinel(nodes, **parameters).master_for(settings.redis_sentinel_master))
-    (host, port), *_ = nodes
-    return redis.Redis(host=host, port=port, **parameters)
+        sentinel = library.sentinel([], **options)
+        sentinel.sentinels = [
+            library.redis(host=host, port=port, **login, retry=library.retry(NoBackoff(), 0))
+            for login in sentinel_options(address, options)
+            for host, port in address.nodes
+        ]
+        return sentinel.master_for(settings.redis_sentinel_master)
+    (host, port), *_ = address.nodes
+    return library.redis(host=host, port=port, **options)
 
 
-def _parse(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    texts, parameters = redis_address.split(connection_string)
-    nodes = [text.rsplit(":", 1) for text in texts]
-    if not nodes or any(len(node) != 2 or not node[0] or not node[1].isdigit() for node in nodes):
-        # Not the string itself: it may hold a password.
-        raise UsageError(
-            f"{PREFIX}REDIS_CONNECTION_STRING must start with host:port, as in redis:6379,username=jobs,ssl=true"
-        )
-    for name in ("username", "password"):  # a password of digits is still a text
-        if name in parameters:
-            parameters[name] = str(parameters[name])
-    return [(host, int(port)) for host, port in nodes], parameters
+def sentinel_options(address: RedisAddress, options: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What Sentinels are asked with, one try after the other, where their servers' clients have these `options`.
+
+    That is the servers' TLS and credentials, unless the address gives the Sentinels' own. Sentinels without a password
+    refuse credentials that were not meant for them, so they are asked without as well.
+    """
+    common = {name: value for name, value in options.items() if name not in _NOT_SENTINELS}
+    common["ssl"] = address.sentinel.get("ssl", options.get("ssl", False))
+    if "password" in address.sentinel:
+        logins = [_login(address.sentinel)]
+    else:
+        logins = [_login(options), {}] if _login(options) else [{}]
+    return [common | login for login in logins]
+
+
+def _login(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: options[name] for name in _LOGIN if options.get(name)}
 
 
 def remove_fields(client: Client, keys: Iterable[bytes], fields: Sequence[bytes]) -> int:

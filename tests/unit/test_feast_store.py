@@ -8,16 +8,17 @@ from jobs.errors import UsageError
 from jobs.feast_store import open_store
 from jobs.settings import PREFIX, load_settings
 
-CONNECTION = "connection_string: ${FEATURE_PLATFORM_REDIS_CONNECTION_STRING}"
+TYPE = "  type: jobs.feast_plugins.online_store.PlatformRedisOnlineStore\n"
+CONNECTION = "${FEATURE_PLATFORM_REDIS_CONNECTION_STRING}"
 
 
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        (CONNECTION, CONNECTION.replace("$", '"$') + '"', r"line \d+: expected <block end>"),
-        (CONNECTION, CONNECTION.replace("$", "[$") + "]", "connection_string: Input should be a valid string"),
-        ("  type: redis\n", "", "connection_string: Extra inputs are not permitted"),
-        ("  redis_type:", "  moon:", "moon: Extra inputs are not permitted"),
+        (TYPE, f'{TYPE}  connection_string: "{CONNECTION}"\n', r"line \d+: expected <block end>"),
+        (TYPE, f"{TYPE}  connection_string: [{CONNECTION}]\n", "connection_string: Input should be a valid string"),
+        (TYPE, f"  connection_string: {CONNECTION}\n", "connection_string: Extra inputs are not permitted"),
+        (TYPE, f"{TYPE}  moon: {CONNECTION}\n", "moon: Extra inputs are not permitted"),
     ],
 )
 def test_the_reason_names_the_place_and_never_the_password(
