@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from api import answers, inputs, instants, reads, status_page
 from api.gateway import Gateway
-from api.problems import NotFound, OnlineStoreUnavailable
+from api.problems import NotFound, Unavailable
 from api.reads import Call
 from api.run_history import Run
 from api.selection import Selection
@@ -47,7 +47,7 @@ async def status(request: Request) -> Response:
     """GET /status: also when Redis is away, with what was known last."""
     inputs.parameters(request.scope["query_string"])
     gateway = _gateway(request)
-    with contextlib.suppress(OnlineStoreUnavailable):
+    with contextlib.suppress(Unavailable):
         await gateway.status.refresh()
     return _json(_status(gateway))
 

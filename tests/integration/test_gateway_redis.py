@@ -11,8 +11,8 @@ import redis
 from redis.cluster import RedisCluster
 
 from api.gateway import Gateway
+from api.link import MOST_OUTSTANDING
 from api.online_store import HashFields
-from api.pipelined_store import MOST_OUTSTANDING
 from api.problems import OnlineStoreUnavailable, Overloaded
 from jobs.local.servers import RedisServer
 from jobs.process import LOOPBACK
