@@ -20,7 +20,7 @@ class Gate:
     """
 
     def __init__(self, portal: BlockingPortal) -> None:
-        self._portal, self._server_port = portal, 0
+        self._portal, self.server_port = portal, 0
         self._listening: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
         self.accepted, self.port = 0, 0
@@ -36,7 +36,7 @@ class Gate:
         return len(self._open)
 
     def lead_to(self, server_port: int) -> None:
-        self._server_port = server_port
+        self.server_port = server_port
 
     def shut(self) -> None:
         """Refuse connections, and close those that there are."""
@@ -64,7 +64,7 @@ class Gate:
         self._open.add(writer)
         try:
             with contextlib.suppress(OSError):
-                async with _connected(self._server_port) as (replies, server):
+                async with _connected(self.server_port) as (replies, server):
                     back = asyncio.create_task(self._answer(replies, writer))
                     await self._ask(reader, writer, server)
                     back.cancel()

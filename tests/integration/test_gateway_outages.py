@@ -3,10 +3,11 @@
 The gateway starts without it, answers 503 in time, keeps nothing open, and is right again when it is back.
 """
 
+import asyncio
 import concurrent.futures
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 import redis
 
+from api.gateway import Gateway
+from api.online_store import HashFields, HashRead, OnlineStore
+from api.problems import OnlineStoreUnavailable
+from api.settings import Settings
 from jobs.process import LOOPBACK
 from tests import gateway_support as support
 from tests.gateway_support import GatewayProcess, refused
@@ -31,6 +36,8 @@ class Store:
     kind: str
     gates: list[Gate]
     client: Any
+    others: int = 0
+    """Connections by the gates that are not the gateway's, but a Sentinel's."""
 
     @property
     def address(self) -> str:
@@ -39,7 +46,7 @@ class Store:
 
     @property
     def open(self) -> int:
-        """Connections of the gateway's, and of a Sentinel's, that nobody has closed."""
+        """Connections that nobody has closed, those of a Sentinel among them."""
         return sum(gate.open for gate in self.gates)
 
     @property
@@ -66,7 +73,7 @@ def behind_sentinel(start: StartRedis, ways: list[Gate]) -> Store:
     sentinel = start("--sentinel", configuration=f"{watch}sentinel down-after-milliseconds mymaster 600000\n")
     wait_for(lambda: sentinel.client.sentinel_masters(), "Sentinel watches the master")
     ways[1].lead_to(sentinel.port)
-    return Store("redis_sentinel", ways, client)
+    return Store("redis_sentinel", ways, client, others=2)
 
 
 def cluster(start: StartRedis, ways: list[Gate]) -> Store:
@@ -216,3 +223,141 @@ def sockets(gateway: GatewayProcess) -> int:
         with contextlib.suppress(FileNotFoundError):
             found += str(entry.readlink()).startswith("socket:")
     return found
+
+
+# --- the store itself, in this process
+
+
+ONE: list[HashRead] = [(b"key", HashFields([b"field"]))]
+
+
+def over(store: Store, test: Callable[[OnlineStore], Awaitable[None]], address: str = "") -> None:
+    """Run the test with the gateway's own store, over this address or the store's."""
+    settings = Settings(
+        project=support.PROJECT, redis_connection_string=address or store.address, redis_type=store.kind
+    )
+
+    async def main() -> None:
+        online = Gateway(settings).store
+        try:
+            await asyncio.wait_for(test(online), 60)
+        finally:
+            await online.close()
+
+    asyncio.run(main())
+    wait_for(lambda: store.open == store.others, "every connection is closed at the end")
+
+
+async def until_read(online: OnlineStore) -> None:
+    """Return once the store is read; until then it is refused, or the test fails."""
+    for _ in range(100):
+        try:
+            assert await online.read(ONE) == [[b"value"]]
+            return
+        except OnlineStoreUnavailable:
+            await asyncio.sleep(0.05)
+    pytest.fail("the store is not read again")
+
+
+@in_each_kind(away, slow, slow_master)
+def test_many_who_ask_at_once_of_a_store_in_trouble_make_one_connection_do(store: Store, trouble: Trouble) -> None:
+    store.client.hset("key", "field", "value")
+
+    async def test(online: OnlineStore) -> None:
+        trouble(store)
+        before = store.accepted
+        ended = await asyncio.gather(*(online.read(ONE) for _ in range(500)), return_exceptions=True)
+        assert {type(one) for one in ended} == {OnlineStoreUnavailable}
+        assert store.accepted - before <= len(store.gates)
+        store.recover()
+        await until_read(online)
+
+    over(store, test)
+
+
+@in_each_kind(late)
+def test_a_caller_that_goes_away_at_any_moment_breaks_nothing_and_leaves_nothing_open(
+    store: Store, trouble: Trouble
+) -> None:
+    store.client.hset("key", "field", "value")
+
+    async def test(online: OnlineStore) -> None:
+        for turns in range(60):
+            if turns % 10 == 0:
+                trouble(store)
+                for gate in store.gates:
+                    gate.delay = 0.01
+            asked = [asyncio.create_task(online.read(ONE)) for _ in range(3)]
+            await asyncio.sleep(0.001 * turns)
+            for one in asked:
+                one.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        store.recover()
+        await until_read(online)
+
+    over(store, test)
+
+
+@pytest.mark.parametrize("store", KINDS, indirect=True)
+def test_a_store_that_refuses_a_command_is_right_again_once_it_does_not(store: Store) -> None:
+    store.client.hset("key", "field", "value")
+
+    async def test(online: OnlineStore) -> None:
+        await until_read(online)
+        store.client.execute_command("ACL", "SETUSER", "default", "-hmget")
+        for reads in (ONE, ONE * 3):
+            with pytest.raises(OnlineStoreUnavailable):
+                await online.read(reads)
+        store.client.execute_command("ACL", "SETUSER", "default", "+hmget")
+        await until_read(online)
+
+    over(store, test)
+
+
+@pytest.mark.parametrize("store", KINDS, indirect=True)
+def test_a_store_that_wants_a_password_which_is_not_given_is_right_once_it_does_not(store: Store) -> None:
+    store.client.hset("key", "field", "value")
+
+    async def test(online: OnlineStore) -> None:
+        for _ in range(3):
+            with pytest.raises(OnlineStoreUnavailable):
+                await online.read(ONE)
+        store.client.config_set("requirepass", "")
+        await until_read(online)
+
+    over(store, test, store.gates[-1].address)
+
+
+@pytest.mark.parametrize("store", ["redis_cluster"], indirect=True)
+def test_a_cluster_that_is_down_is_right_once_it_is_up(store: Store) -> None:
+    store.client.hset("key", "field", "value")
+
+    def has_state(state: bytes) -> bool:
+        return b"cluster_state:" + state in store.client.execute_command("CLUSTER", "INFO")
+
+    async def test(online: OnlineStore) -> None:
+        await until_read(online)
+        store.client.execute_command("CLUSTER", "DELSLOTS", 0)
+        await asyncio.to_thread(wait_for, lambda: has_state(b"fail"), "the cluster is down")
+        with pytest.raises(OnlineStoreUnavailable):
+            await online.read(ONE)
+        store.client.execute_command("CLUSTER", "ADDSLOTS", 0)
+        await asyncio.to_thread(wait_for, lambda: has_state(b"ok"), "the cluster is up")
+        await until_read(online)
+
+    over(store, test)
+
+
+@pytest.mark.parametrize("store", ["redis_sentinel"], indirect=True)
+@pytest.mark.parametrize("trouble", [away, slow, loading])
+def test_a_sentinel_in_trouble_keeps_nobody_from_what_the_next_one_knows(store: Store, trouble: Trouble) -> None:
+    store.client.hset("key", "field", "value")
+    to_sentinel = store.gates[1]
+
+    async def test(online: OnlineStore) -> None:
+        trouble(Store(store.kind, [to_sentinel], store.client))
+        assert await online.read(ONE) == [[b"value"]]
+
+    with gates(1) as [another]:
+        another.lead_to(to_sentinel.server_port)
+        over(store, test, f"{to_sentinel.address},{another.address},password={PASSWORD}")
