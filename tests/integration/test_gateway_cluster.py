@@ -131,8 +131,13 @@ def test_a_replica_that_takes_over_is_read_though_the_nodes_of_the_start_are_gon
     wait_for(lambda: ids(replica)[0] in known(nodes[1]), "the other master knows the replica")
     replica.client.execute_command("CLUSTER", "REPLICATE", master_id)
     wait_for(lambda: replica.client.info("replication")["master_link_status"] == "up", "the replica follows")
+    wait_for(lambda: agree_on_epochs(*nodes, replica), "a takeover is believed by all")
     fill(nodes[0])
     wait_for(lambda: replica.client.dbsize() == nodes[0].client.dbsize(), "the replica is filled")
+
+    def taken_over() -> bool:
+        return replica.port in serving(nodes[1]) and replica.is_whole() and nodes[1].is_whole()
+
     with gates(1) as [way]:
         way.lead_to(nodes[0].port)
 
@@ -144,7 +149,7 @@ def test_a_replica_that_takes_over_is_read_though_the_nodes_of_the_start_are_gon
             with pytest.raises(OnlineStoreUnavailable):
                 await store.read(reads(KEYS))
             replica.client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
-            await asyncio.to_thread(wait_for, lambda: replica.port in serving(nodes[1]), "it has taken over")
+            await asyncio.to_thread(wait_for, taken_over, "it has taken over, and both take the cluster to be whole")
             await until_right(store, KEYS)
 
         over(way.address, test)
@@ -154,6 +159,14 @@ def known(node: RedisChild) -> str:
     """What the node says of all that it knows."""
     lines: bytes = node.client.execute_command("CLUSTER", "NODES")
     return lines.decode()
+
+
+def agree_on_epochs(*nodes: RedisChild) -> bool:
+    """Whether each master of the first two has an epoch of its own, and all know of the latest."""
+    texts = [node.client.execute_command("CLUSTER", "INFO").decode() for node in nodes]
+    infos = [dict(line.split(":") for line in text.split()) for text in texts]
+    own, latest = ([info[f"cluster_{name}_epoch"] for info in infos] for name in ("my", "current"))
+    return own[0] != own[1] and len(set(latest)) == 1
 
 
 def serving(node: RedisChild) -> set[int]:

@@ -275,16 +275,15 @@ def test_many_who_ask_at_once_of_a_store_in_trouble_make_one_connection_do(store
     over(store, test)
 
 
-@in_each_kind(late)
-def test_a_caller_that_goes_away_at_any_moment_breaks_nothing_and_leaves_nothing_open(
-    store: Store, trouble: Trouble
-) -> None:
+@pytest.mark.parametrize("store", KINDS, indirect=True)
+def test_a_caller_that_goes_away_at_any_moment_breaks_nothing_and_leaves_nothing_open(store: Store) -> None:
     store.client.hset("key", "field", "value")
 
     async def test(online: OnlineStore) -> None:
         for turns in range(60):
             if turns % 10 == 0:
-                trouble(store)
+                away(store)
+                store.recover()
                 for gate in store.gates:
                     gate.delay = 0.01
             asked = [asyncio.create_task(online.read(ONE)) for _ in range(3)]
