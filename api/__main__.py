@@ -16,9 +16,6 @@ os.environ.pop("prometheus_multiproc_dir", None)
 
 import uvicorn
 
-import api.redis_alone  # noqa: F401  before what else imports redis-py
-
-# isort: split
 from api import app, log
 from api.edge import Edge
 from api.protocol import Protocol

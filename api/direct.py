@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Protocol
 
-import hiredis
-
 from api import entity_key, instants
 from api.compiled import Program
 from api.gateway import Gateway
 from api.metrics import CLIENT_CLOSED_REQUEST
 from api.online_store import AWAY, HashReply
 from api.problems import OnlineStoreUnavailable, Problem
-from api.redis_connection import ConnectionLost
+from api.redis_connection import TROUBLE
 
 PATH = b"/features/"
 ROUTE = "/features/{id}"
@@ -70,7 +68,7 @@ class DirectRead:
         metrics, seconds = self._gateway.metrics, perf_counter() - self.started
         metrics.online_read.observe(seconds)
         metrics.in_flight -= 1
-        if isinstance(reply, (hiredis.ReplyError, ConnectionLost)):
+        if isinstance(reply, TROUBLE):
             self._gateway.store.lost(reply)
             self._caller.go_on(self, OnlineStoreUnavailable(AWAY))
             return

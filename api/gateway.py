@@ -1,6 +1,5 @@
 """The gateway's parts, wired together."""
 
-import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -8,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from time import perf_counter
 
 from api import redis_address, tracing
+from api.background import Background
 from api.cluster_store import ClusterStore
 from api.metrics import Metrics
 from api.on_demand import FeatureServer
@@ -58,6 +58,7 @@ class Gateway:
         )
         self.status = MaterializationStatus(self.store, settings.project)
         self.metrics = Metrics()
+        self.background = Background(self.metrics)
         self.traffic = RecentTraffic(self.metrics)
         self.programs = Programs(settings.project, self.metrics, settings.freshness_reference == "watermark")
         self.requests = tracing.request_log()(
@@ -78,14 +79,13 @@ class Gateway:
     async def running(self) -> AsyncIterator[None]:
         """Looks for plans while it is open; closes every connection at its end."""
         # Requests wait in the backlog for this look: a gateway that is started again refuses none for want of a plan.
-        await self.plans.refresh()
-        tasks = [asyncio.create_task(self.plans.run()), asyncio.create_task(self.traffic.run())]
+        await self.background.attempt("plan_watch", self.plans.refresh)
+        self.background.start("plan_watch", self.plans.run)
+        self.background.start("recent_traffic", self.traffic.run)
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.background.stop()
             await self.feature_server.close()
             await self.store.close()
             await self.requests.close()

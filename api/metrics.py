@@ -41,6 +41,8 @@ class Metrics:
         """By route, method and code."""
         self.feature_values: dict[tuple[str, str], Count] = {}
         """By feature view and status."""
+        self.task_failures: dict[str, Count] = {}
+        """By task."""
 
     def expect(self, route: str, method: str) -> None:
         """Show zeros of a call from the start: of a series that comes with failures, Prometheus sees no rise."""
@@ -117,6 +119,14 @@ class _Counted(Collector):
             if count[0]:
                 served.add_metric(list(labels), count[0])
         yield served
+        failures = CounterMetricFamily(
+            "feature_gateway_background_task_failures",
+            "Failures of what goes on beside requests; each time it is started again.",
+            labels=["task"],
+        )
+        for task, count in list(metrics.task_failures.items()):
+            failures.add_metric([task], count[0])
+        yield failures
         build = GaugeMetricFamily(
             "feature_gateway_build_info", "Always 1; the labels tell.", labels=["version", "python"]
         )

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from time import monotonic
 from typing import Protocol
 
 from api.problems import OnlineStoreUnavailable
@@ -12,6 +13,7 @@ DEADLINE = 0.25
 AWAY = "The online store is away, or did not answer within 250 ms."
 # A batch is read in parts of this many hashes, so that each part fits the deadline and others get their turn.
 PART = 200
+QUIET_SECONDS = 1.0
 
 HashReply = list[bytes | None]
 
@@ -64,15 +66,18 @@ class OnlineStore(Protocol):
 
 
 class Reachability:
-    """Whether the store was reached last; each change is logged once."""
+    """Whether the store was reached last. Its loss is logged once, and its return once nothing failed for a second.
+
+    So a cluster of which some nodes are away, and which answers and fails by turns, does not fill the log.
+    """
 
     def __init__(self) -> None:
         self.reached = False
-        self._was_lost = False
+        self._was_lost, self._lost_at = False, 0.0
 
     def lost(self, error: Exception) -> OnlineStoreUnavailable:
         """Note a failure; what to raise for it."""
-        self.reached = False
+        self.reached, self._lost_at = False, monotonic()
         if not self._was_lost:
             self._was_lost = True
             logger.warning("online_store_unreachable", extra={"fields": {"error": f"{type(error).__name__}: {error}"}})
@@ -81,6 +86,6 @@ class Reachability:
     def found(self) -> None:
         """Note an answer."""
         self.reached = True
-        if self._was_lost:
+        if self._was_lost and monotonic() >= self._lost_at + QUIET_SECONDS:
             self._was_lost = False
             logger.info("online_store_reached_again")

@@ -5,7 +5,7 @@ import logging
 
 from api import instants, plan_reading
 from api.online_store import HashFields, OnlineStore
-from api.problems import NoPlan, OnlineStoreUnavailable
+from api.problems import NoPlan, Unavailable
 from api.selection import Selector
 from api.status import MaterializationStatus
 
@@ -41,14 +41,8 @@ class PlanWatch:
 
     async def run(self) -> None:
         """Refresh until cancelled."""
-        task = asyncio.current_task()
-        assert task is not None
         while True:
-            pause = INTERVAL if await self.refresh() else IMPATIENT_INTERVAL
-            # redis-py loses a cancellation that comes while it closes a refused connection.
-            if task.cancelling():
-                return
-            await asyncio.sleep(pause)
+            await asyncio.sleep(INTERVAL if await self.refresh() else IMPATIENT_INTERVAL)
 
     async def refresh(self) -> bool:
         """Looks once; False if it should look again soon."""
@@ -58,7 +52,7 @@ class PlanWatch:
                 await self._load()
             await self._status.refresh()
             await self._status.history.refresh()
-        except OnlineStoreUnavailable:
+        except Unavailable:
             return False
         return self.ready
 

@@ -11,9 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-
 from api.settings import PREFIX, SettingsError
 
 _SETTING = f"{PREFIX}REDIS_CONNECTION_STRING"
@@ -34,8 +31,6 @@ _OVERRULED = {
     "socket_keepalive",
     "skip_full_coverage_check",
 }
-# By the clock on the wall: a call is over before, unless this process had to wait for a CPU.
-LAST_RESORT = 5.0
 _KNOWN = sorted(_TEXTS | _FLAGS | _OVERRULED | {"db"})
 _CHECKS = ("none", "optional", "required")
 _LOGIN = ("username", "password")
@@ -72,21 +67,13 @@ def parse(text: str, **credentials: str) -> RedisAddress:
     return RedisAddress(nodes, options | _agreeing(credentials, options), sentinel)
 
 
-def client_options(address: RedisAddress) -> dict[str, Any]:
-    """What redis-py's own clients are made with: they never retry, and the gateway's deadlines come first."""
-    return {
-        "socket_timeout": LAST_RESORT, "socket_connect_timeout": LAST_RESORT, "protocol": 2,
-        "retry": Retry(NoBackoff(), 0), **address.options,
-    }  # fmt: skip
-
-
 def sentinel_options(address: RedisAddress) -> list[dict[str, Any]]:
-    """What redis-py's clients of the Sentinels are made with, one try after the other.
+    """The options of connections to the Sentinels, of which one is let in.
 
     That is the servers' TLS and credentials, unless the address gives the Sentinels' own. Sentinels without a password
     refuse credentials that were not meant for them, so they are asked without as well.
     """
-    servers = client_options(address)
+    servers = address.options
     common = {name: value for name, value in servers.items() if name not in {*_LOGIN, "db", "client_name"}}
     common["ssl"] = address.sentinel.get("ssl", servers.get("ssl", False))
     if "password" in address.sentinel:

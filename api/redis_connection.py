@@ -4,6 +4,7 @@ The protocol is RESP 2 (https://redis.io/docs/latest/develop/reference/protocol-
 """
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -19,6 +20,11 @@ Part = bytes | str | int
 
 class ConnectionLost(Exception):
     """The connection is gone, or was given up; what was asked may or may not have been done."""
+
+
+TROUBLE = (ConnectionLost, hiredis.ReplyError, OSError)
+"""The errors that mean trouble with Redis, of each kind: it is gone, refuses a command, or cannot be reached in time
+(TimeoutError, a refused connection, a host without an address, TLS that fails: all are OSErrors)."""
 
 
 def command(*parts: Part) -> bytes:
@@ -45,7 +51,7 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, lost: Callable[[Exception], None]) -> None:
-        """`lost` is called once, when the connection has ended for whatever reason."""
+        """`lost` is called once, when the connection has ended for whatever reason but `close()` by its owner."""
         self._tell = lost
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
@@ -99,9 +105,10 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
         if self._transport is not None:
             self._transport.abort()
-        error = error or ConnectionLost("the connection was closed")
         self.outstanding = 0
-        self._tell(error)
+        if error is not None:
+            self._tell(error)
+        error = error or ConnectionLost("the connection was closed")
         while self._line:
             self._tell_one(self._line.popleft(), ConnectionLost(f"{type(error).__name__}: {error}"))
 
@@ -156,15 +163,46 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(
-    host: str, port: int, tls: Any, greeting: Sequence[bytes], lost: Callable[[Exception], None]
+    host: str, port: int, tls: ssl.SSLContext | None, greeting: Sequence[bytes], lost: Callable[[Exception], None]
 ) -> Connection:
-    """A connection on which Redis has accepted each command of `greeting`. OSError or ConnectionLost otherwise."""
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(lost), host, port, ssl=tls)
-    if greeting:
-        replies = await connection.send(b"".join(greeting), len(greeting))
-        for reply in replies if len(greeting) > 1 else [replies]:
-            if isinstance(reply, hiredis.ReplyError):
-                connection.close(ConnectionLost(str(reply)))
-                raise ConnectionLost(str(reply))
+    """A connection on which Redis has accepted each command of `greeting`; TROUBLE otherwise, and nothing is left open.
+
+    `lost` is told of the end of a connection that was returned, and of no other.
+    """
+    loop, greeted = asyncio.get_running_loop(), False
+
+    def tell(error: Exception) -> None:
+        if greeted:
+            lost(error)
+
+    try:
+        _, connection = await loop.create_connection(lambda: Connection(tell), host, port, ssl=tls)
+    except UnicodeError as error:  # a host that no name server can be asked for
+        raise ConnectionLost(f"{host!r} is no host: {error}") from None
+    try:
+        if greeting:
+            replies = await connection.send(b"".join(greeting), len(greeting))
+            refuse(replies if len(greeting) > 1 else [replies])
+    except BaseException:  # a cancellation too: nobody else knows of the connection
+        connection.close()
+        raise
+    greeted = True
     return connection
+
+
+async def ask_once(host: str, port: int, tls: ssl.SSLContext | None, greeting: Sequence[bytes], question: bytes) -> Any:
+    """What the server replies to one command, on a connection for it alone; TROUBLE."""
+    connection = await connect(host, port, tls, greeting, lambda _: None)
+    try:
+        reply = await connection.send(question)
+    finally:
+        connection.close()
+    refuse([reply])
+    return reply
+
+
+def refuse(replies: Sequence[Any]) -> None:
+    """Raise the first refusal among the replies, as a ConnectionLost."""
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise ConnectionLost(str(reply))

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp
 
 from api import answers, docs_page, inputs, instants, reads, status_page
 from api.gateway import Gateway
-from api.problems import NotFound, OnlineStoreUnavailable, cut
+from api.problems import NotFound, Unavailable, cut
 from api.reads import Call
 from api.run_history import Run
 from api.selection import Selection
@@ -48,7 +48,7 @@ async def status(request: Request) -> Response:
     """GET /status: also when Redis is away, with what was known last."""
     inputs.parameters(request.scope["query_string"])
     gateway = _gateway(request)
-    with contextlib.suppress(OnlineStoreUnavailable):
+    with contextlib.suppress(Unavailable):
         await gateway.status.refresh()
         await gateway.status.history.refresh()
     return _json(_status(gateway))

@@ -160,7 +160,8 @@ def test_whatever_callers_send_no_label_takes_a_value_that_is_theirs(gateway: Ga
     assert values("code") <= {"200", "400", "401", "404", "405", "412", "413", "422", "499", "500", "503"}
     assert values("feature_view") <= support.plan()["feature_views"].keys()
     assert values("feature_service") <= support.plan()["feature_services"].keys()
-    others = {"route", "method", "code", "feature_service", "feature_view", "status", "le"}
+    assert values("task") == {"plan_watch", "recent_traffic"}
+    others = {"route", "method", "code", "feature_service", "feature_view", "status", "le", "task"}
     assert not [of_one for of_one in labels if of_one.keys() - others - {"version", "python"}]
 
 
@@ -173,3 +174,9 @@ def test_a_scrape_costs_a_few_milliseconds_of_cpu(gateway: GatewayProcess) -> No
     for _ in range(count):
         httpx.get(f"{gateway.metrics_url}/metrics")
     assert (scrape(gateway)[series("process_cpu_seconds_total")] - before) / count < 0.005
+
+
+def test_failures_of_background_tasks_are_zero_before_there_is_one(gateway: GatewayProcess) -> None:
+    found = scrape(gateway)
+    for task in ("plan_watch", "recent_traffic"):
+        assert found[series("feature_gateway_background_task_failures_total", task=task)] == 0

@@ -11,8 +11,8 @@ import redis
 from redis.cluster import RedisCluster
 
 from api.gateway import Gateway
+from api.link import MOST_OUTSTANDING
 from api.online_store import HashFields
-from api.pipelined_store import MOST_OUTSTANDING
 from api.problems import OnlineStoreUnavailable, Overloaded
 from jobs.local.servers import RedisServer
 from jobs.process import LOOPBACK
@@ -91,6 +91,33 @@ def test_more_reads_than_may_wait_are_refused_at_once_and_the_others_wait(
 
     kinds = [type(answer) for answer in asyncio.run(read(MOST_OUTSTANDING + 7))]
     assert kinds == [OnlineStoreUnavailable] * MOST_OUTSTANDING + [Overloaded] * 7
+
+
+def test_the_plan_watch_outlives_a_store_that_hangs_while_as_many_wait_as_may(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = redis.Redis(host=own_redis.host, port=own_redis.port, password=own_redis.password)
+    support.seed(client)
+    monkeypatch.setenv(support.CONNECTION, own_redis.connection_string)
+
+    async def look() -> None:
+        gateway = Gateway(support.settings())
+        assert await gateway.plans.refresh()
+        os.kill(own_redis.pid, signal.SIGSTOP)
+        try:
+            one = (b"key", HashFields([b"field"]))
+            waiting = [asyncio.ensure_future(gateway.store.read([one])) for _ in range(MOST_OUTSTANDING)]
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                await gateway.store.read([one])
+            assert not await gateway.plans.refresh()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        finally:
+            os.kill(own_redis.pid, signal.SIGCONT)
+        assert await gateway.plans.refresh()
+        await gateway.store.close()
+
+    asyncio.run(look())
 
 
 def test_a_command_that_redis_refuses_is_503_on_each_way_and_right_again_later(

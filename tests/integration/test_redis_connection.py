@@ -1,6 +1,7 @@
 """One pipelined connection: every reply reaches the caller it belongs to, and every caller is answered in time."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -133,5 +134,30 @@ def test_a_reply_that_nobody_asked_for_ends_the_connection() -> None:
             with pytest.raises(ConnectionLost):
                 await connection.send(command("PING"))
         assert len(lost) == 1
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_was_given_up_before_it_was_let_in_is_closed_also_when_it_is_let_in_later() -> None:
+    async def main() -> None:
+        asked, given_up, closed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"AUTH")
+            asked.set()
+            await given_up.wait()
+            writer.write(b"+OK\r\n")
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            closed.set()
+
+        async with await asyncio.start_server(answer, LOOPBACK, 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            connecting = asyncio.create_task(connect(LOOPBACK, port, None, [command("AUTH", "x")], lambda _: None))
+            await asked.wait()
+            connecting.cancel()
+            await asyncio.gather(connecting, return_exceptions=True)
+            given_up.set()
+            await asyncio.wait_for(closed.wait(), 5)
 
     asyncio.run(main())

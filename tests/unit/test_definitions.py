@@ -311,7 +311,9 @@ def test_a_join_key_of_two_types_in_one_service_or_on_demand_view_is_refused(sto
         name="other", entities=[number], source=SOURCE,
         schema=[Field(name="user_id", dtype=Int64), Field(name="b", dtype=Int64)],
     )  # fmt: skip
-    refused = "join key user_id has type INT64 in feature view other and STRING in profile; give it one type"
+    refused = (
+        "join key user_id has types that differ by feature view: INT64 in other and STRING in profile; give it one"
+    )
     assert refusal(store, number, view(), other, service("s", view(), other)) == refused
     assert refusal(store, on_demand("od", view()[["a"]], other), service("s", view())) == refused
 
