@@ -47,6 +47,13 @@ def _parse(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any
     return [(host, int(port)) for host, port in nodes], parameters
 
 
+def masters(client: Client) -> dict[str, Client]:
+    """Each Redis that holds a part of the keys: the one, named "", or every master of a cluster by host and port."""
+    if not isinstance(client, RedisCluster):
+        return {"": client}
+    return {node.name: client.get_redis_connection(node) for node in client.get_primaries()}
+
+
 def remove_fields(client: Client, keys: Iterable[bytes], fields: Sequence[bytes]) -> int:
     """Remove `fields` of each hash, and return how many hashes had one; a hash without fields is gone."""
     pipeline = client.pipeline(transaction=False)
