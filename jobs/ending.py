@@ -67,6 +67,12 @@ def failure(job: str, error: BaseException) -> End:
             code, sentence = EXIT_FAILED, "interrupted before it was done; run it again"
         case psycopg.Error():
             code, sentence = EXIT_FAILED, f"Postgres said: {first_line(error)}"
+        case redis.ResponseError() if is_full(error):
+            code = EXIT_FAILED
+            sentence = (
+                f"Redis said: {first_line(error)} Nothing says that it was done; raise maxmemory, or remove what else "
+                "is kept there, then run it again"
+            )
         case redis.RedisError():
             code, sentence = EXIT_FAILED, f"Redis said: {first_line(error)}"
         case _:
@@ -93,6 +99,11 @@ def log_line(job: str, event: str, **fields: Any) -> None:
     """Write one JSON line to stderr: time, job, event, then the event's fields."""
     record = {"time": isoformat(utc_now()), "job": job, "event": event, **fields}
     print(json.dumps(record, default=str), file=sys.stderr, flush=True)
+
+
+def is_full(error: redis.ResponseError) -> bool:
+    """Whether Redis refuses a write because it has reached its maxmemory."""
+    return "maxmemory" in str(error)  # of the code OOM redis-py may have made the error's class
 
 
 def first_line(error: BaseException) -> str:

@@ -20,7 +20,7 @@ class UsageError(JobError):
 
 
 class DataError(JobError):
-    """The data is wrong and a retry will not help (exit 3)."""
+    """The data is wrong, or more than there is room for, and a retry will not help (exit 3)."""
 
     exit_code = EXIT_BAD_DATA
 

@@ -27,7 +27,7 @@ class Correction:
         if held is None:
             return
         commands: list[bytes] = []
-        for key, before, wanted in zip(block.keys.to_pylist(), held, _parsed(block.held), strict=True):
+        for key, before, wanted in zip(block.keys.to_pylist(), held, parsed(block.held), strict=True):
             if before != wanted:
                 commands += self._changes(key, before, wanted, filled)
         self._before_write()
@@ -55,7 +55,8 @@ class Correction:
                 yield command(b"HSET", key, *(part or b"" for pair in pairs for part in pair))
 
 
-def _parsed(held: pa.Array) -> Replies:
+def parsed(held: pa.Array) -> Replies:
+    """A block's `held` as values, for each entity those of all fields; None where it has none."""
     reader = hiredis.Reader()
     reader.feed(bytes(content(held)))
     return [reader.gets() for _ in range(len(held))]

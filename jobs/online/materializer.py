@@ -24,6 +24,7 @@ from jobs.online.entity_group import EntityGroup, entity_groups
 from jobs.online.filled import Filled
 from jobs.online.hashing import hashes
 from jobs.online.key_scan import entity_keys
+from jobs.online.memory import check_memory
 from jobs.online.partition_task import PartitionTask
 from jobs.online.repeat import former_details, still_shows
 from jobs.online.source_digest import SourceSum, source_sums
@@ -102,8 +103,8 @@ class Materializer:
 
         Where `status` says that it does already, and the offline store has not changed since, a count and a sample are
         enough, unless `verify_all`. Raises DataError, before anything changes, when a view has no current row or one
-        with a value that does not fit, LockLostError when the writer lock is lost, VerificationError when the online
-        store does not hold what it should.
+        with a value that does not fit, or Redis no room for all; LockLostError when the writer lock is lost,
+        VerificationError when the online store does not hold what it should.
         """
         outcome = Outcome()
         groups = [(group, self._is_shown(group, as_of, status)) for group in entity_groups(self._project, views)]
@@ -116,6 +117,8 @@ class Materializer:
             for view in group.views:
                 self._check_rows(view, as_of)
                 check_values(self._snapshot, view, as_of)
+        if new:
+            self._check_memory([group for group, _ in new], as_of)
         for group, is_shown in new:
             self._fill(group, as_of, status, outcome, compare=is_shown)
             for other, _ in groups:  # all count the same keys, and this one was filled last
@@ -152,6 +155,9 @@ class Materializer:
                 f"feature view {view.name} has no row with as_of up to {isoformat(as_of)}{limit} in {view.source}; "
                 "nothing was changed. Ingest that month, or name another --as-of"
             )
+
+    def _check_memory(self, groups: Sequence[EntityGroup], as_of: datetime) -> None:
+        check_memory(self._client, lambda: self._database().session(self._snapshot_id), groups, as_of, self._run.log)
 
     def _repeat(self, group: EntityGroup, as_of: datetime, status: Mapping[str, ViewStatus], outcome: Outcome) -> bool:
         """Whether nothing is new; then the outcome is that of the run which left it."""

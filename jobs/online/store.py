@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
 
 from jobs import redis_address
 from jobs.redis_address import RedisAddress
@@ -86,6 +87,13 @@ def sentinel_options(address: RedisAddress, options: Mapping[str, Any]) -> list[
 
 def _login(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in _LOGIN if options.get(name)}
+
+
+def masters(client: Client) -> dict[str, Client]:
+    """Each Redis that holds a part of the keys: the one, named "", or every master of a cluster by host and port."""
+    if not isinstance(client, RedisCluster):
+        return {"": client}
+    return {node.name: client.get_redis_connection(node) for node in client.get_primaries()}
 
 
 def remove_fields(client: Client, keys: Iterable[bytes], fields: Sequence[bytes]) -> int:

@@ -13,7 +13,7 @@ import redis
 from redis.cluster import RedisCluster
 from redis.crc import key_slot
 
-from jobs.online.store import Client
+from jobs.online.store import Client, masters
 
 RECEIVE_BYTES = 1 << 18
 Rows = npt.NDArray[np.int64]
@@ -142,10 +142,7 @@ class Wires:
 
     def __init__(self, client: Client) -> None:
         self._cluster = cast("RedisCluster | None", client if isinstance(client, RedisCluster) else None)
-        clients = {"": client} if self._cluster is None else {
-            node.name: self._cluster.get_redis_connection(node) for node in self._cluster.get_primaries()
-        }  # fmt: skip
-        self._pools = {name: one.connection_pool for name, one in clients.items()}
+        self._pools = {name: one.connection_pool for name, one in masters(client).items()}
         self._wires: dict[str, Wire] = {}
 
     def split(self, keys: pa.Array) -> Iterator[tuple[Wire, Rows | None]]:

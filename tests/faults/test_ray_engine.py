@@ -135,9 +135,11 @@ def test_a_partition_that_fails_fails_the_run_with_its_own_sentence(
 ) -> None:
     log = tmp_path / "log"
     redis_client.config_set("maxmemory", "1")
+    redis_client.execute_command("ACL", "SETUSER", "default", "-info")  # else it would not be begun
     try:
         assert run(*ON_RAY, log=log) == 1
     finally:
+        redis_client.execute_command("ACL", "SETUSER", "default", "+info")
         redis_client.config_set("maxmemory", "0")
     assert "Redis said: OOM" in summary(log)
     assert months.runs()[-1][1] == "failed"
