@@ -5,6 +5,7 @@ Ends with 2 and one sentence for each wrong setting, with 1 if it cannot listen.
 
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ os.environ.pop("prometheus_multiproc_dir", None)
 import uvicorn
 
 from api import app, log
+from api.bounded_protocol import MOST_CONNECTIONS
 from api.edge import Edge
 from api.protocol import Protocol
 from api.settings import PREFIX, Settings, SettingsError, load
@@ -44,6 +46,7 @@ def main() -> int:
     except _CannotListen as error:
         print(error, file=sys.stderr)
         return 1
+    _allow_connections()
     port = listening.getsockname()[1]
     logger.info(
         "gateway_listening",
@@ -63,6 +66,16 @@ def _listen(settings: Settings) -> socket.socket:
         return socket.create_server((settings.gateway_host, settings.gateway_port), family=family, backlog=2048)
     except OSError as error:
         raise _CannotListen(_refusal("PORT", settings.gateway_host, settings.gateway_port, error)) from None
+
+
+def _allow_connections() -> None:
+    """As many open files as connections may be and what else there is, where the container starts with fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CONNECTIONS
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _serve_metrics(settings: Settings, application: Edge) -> int:

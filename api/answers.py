@@ -38,10 +38,12 @@ def feast_metadata(selection: Selection, entities: Sequence[str], full_names: bo
     return metadata
 
 
-def feast_results(selection: Selection, rows: Sequence[Row], entities: Sequence[str]) -> list[dict[str, Any]]:
+def feast_results(selection: Selection, rows: Sequence[Row], entities: Sequence[str]) -> Iterator[dict[str, Any]]:
     """The results of POST /get-online-features: one a column."""
-    keys = [_column([Cell(row.keys[name], PRESENT, None, None) for row in rows]) for name in entities]
-    return keys + [_column([row.cells[number] for row in rows]) for number in range(len(selection.asked))]
+    for name in entities:
+        yield _column([Cell(row.keys[name], PRESENT, None, None) for row in rows])
+    for number in range(len(selection.asked)):
+        yield _column([row.cells[number] for row in rows])
 
 
 def _column(cells: Sequence[Cell]) -> dict[str, Any]:

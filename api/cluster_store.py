@@ -11,7 +11,7 @@ from api.deadline import Deadline
 from api.link import CONNECT_DEADLINE, Link, at, greeting, tls
 from api.online_store import DEADLINE, HashRead, HashReply, Reachability
 from api.parts import Parts
-from api.problems import OnlineStoreUnavailable
+from api.problems import Problem
 from api.redis_address import RedisAddress
 from api.redis_connection import TROUBLE, ConnectionLost, ask_once, command
 from api.shared_call import SharedCall, first
@@ -56,9 +56,9 @@ class ClusterStore:
         """None: each key has a node of its own."""
         return
 
-    def lost(self, error: Exception) -> None:
+    def lost(self, error: Exception) -> Problem:
         """As promised."""
-        self._state.lost(error)
+        return self._state.lost(error)
 
     async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
         """As promised."""
@@ -80,7 +80,7 @@ class ClusterStore:
         await self._learning.close()
         await asyncio.gather(*(link.close() for link in self._links.values()))
 
-    def _troubled(self, error: Exception) -> OnlineStoreUnavailable:
+    def _troubled(self, error: Exception) -> Problem:
         """Note a failure, and see to it that the next call asks the node that serves the slot by then."""
         self._learn_soon()
         return self._state.lost(error)

@@ -17,7 +17,9 @@ from api.reader import NOT_FOUND, NULL_VALUE, PRESENT
 from api.selection import Selection
 from api.status import ViewStatus
 
-_COLUMN = b'{"values":[%b],"statuses":[%b],"event_timestamps":[%b]}'
+Column = tuple[bytes, bytes, bytes]
+"""Values, statuses and event timestamps of some entities, as JSON with commas between."""
+COLUMN = b'{"values":[%b],"statuses":[%b],"event_timestamps":[%b]}'
 _STATUS = {status: b'"%b"' % status.encode() for status in (PRESENT, NULL_VALUE, NOT_FOUND)}
 
 
@@ -52,7 +54,7 @@ class Program:
         self._metadata: dict[tuple[bool, bool], bytes] = {}
         count = len(sources)
         self._all_present = (PRESENT,) * count
-        self._columns = b",".join([_COLUMN] * count)
+        self._columns = b",".join([COLUMN] * count)
         self._pick_shown = itemgetter(
             *(place for n in range(count) for place in (n, count + n, 2 * count + self._stamp_of[n]))
         )
@@ -95,11 +97,8 @@ class Program:
         """One result of POST /features."""
         return self._found % (orjson.dumps(key_value), *values)
 
-    def columns(self, replies: Sequence[HashReply], now: int) -> list[bytes] | None:
-        """The features' results of POST /get-online-features, counted as served; None if a reply is for the reader."""
-        if len(replies) == 1:
-            of_one = self._columns_of_one(replies[0], now)
-            return None if of_one is None else [of_one]
+    def columns(self, replies: Sequence[HashReply], now: int) -> list[Column] | None:
+        """The features' columns of POST /get-online-features, counted as served; None if a reply is for the reader."""
         try:
             stamps = [self._pick_stamps(reply) for reply in replies]
             if any(now > self._limits[row] for row in stamps):
@@ -114,16 +113,8 @@ class Program:
             for number, pair in enumerate(zip(columns, values, strict=True))
         ]
 
-    def metadata(self, full_names: bool, with_views: bool) -> bytes:
-        """The metadata of POST /get-online-features."""
-        found = self._metadata.get((full_names, with_views))
-        if found is None:
-            document = answers.feast_metadata(self.selection, [self.key.name], full_names, with_views)
-            found = self._metadata[full_names, with_views] = orjson.dumps(document)
-        return found
-
-    def _columns_of_one(self, reply: HashReply, now: int) -> bytes | None:
-        """The results of one entity, by a template of them all."""
+    def columns_of_one(self, reply: HashReply, now: int) -> bytes | None:
+        """The same of one entity as JSON, by a template of them all."""
         raw, stamps = self._pick(reply), self._pick_stamps(reply)
         try:
             if now > self._limits[stamps]:
@@ -135,6 +126,14 @@ class Program:
         shown = tuple(map(_STATUS.__getitem__, statuses))
         columns: bytes = self._columns % self._pick_shown(values + shown + tuple(map(timestamp_json, stamps)))
         return columns
+
+    def metadata(self, full_names: bool, with_views: bool) -> bytes:
+        """The metadata of POST /get-online-features."""
+        found = self._metadata.get((full_names, with_views))
+        if found is None:
+            document = answers.feast_metadata(self.selection, [self.key.name], full_names, with_views)
+            found = self._metadata[full_names, with_views] = orjson.dumps(document)
+        return found
 
     def _counted(self, raw: Sequence[bytes | None], values: Sequence[bytes]) -> Sequence[str]:
         """The status of each feature of one entity, which is counted as served."""
@@ -149,22 +148,22 @@ class Program:
 
     def _column(
         self, number: int, raw: Sequence[bytes | None], values: Sequence[bytes], event_timestamps: bytes
-    ) -> bytes:
+    ) -> Column:
         counts = self._cells[number]
         if NULL not in values:
             counts[PRESENT][0] += len(values)
-            return _COLUMN % (b",".join(values), b",".join([_STATUS[PRESENT]] * len(values)), event_timestamps)
+            return b",".join(values), b",".join([_STATUS[PRESENT]] * len(values)), event_timestamps
         statuses = [_status(*pair) for pair in zip(raw, values, strict=True)]
         for status in statuses:
             counts[status][0] += 1
-        return _COLUMN % (b",".join(values), b",".join([_STATUS[status] for status in statuses]), event_timestamps)
+        return b",".join(values), b",".join([_STATUS[status] for status in statuses]), event_timestamps
 
 
-def key_column(values: Sequence[str | int]) -> bytes:
-    """The join key's result of POST /get-online-features."""
+def key_column(values: Sequence[str | int]) -> Column:
+    """The join key's column of POST /get-online-features."""
     count = len(values)
     never = b'"%b"' % answers.NEVER.encode()
-    return _COLUMN % (orjson.dumps(values)[1:-1], b",".join([_STATUS[PRESENT]] * count), b",".join([never] * count))
+    return orjson.dumps(values)[1:-1], b",".join([_STATUS[PRESENT]] * count), b",".join([never] * count)
 
 
 def _picker(positions: Sequence[int]) -> Callable[[HashReply], tuple[bytes | None, ...]]:

@@ -4,6 +4,7 @@ It is `GET /features/{id}` of a plain id with no query, for a selection that is 
 holds a fresh row of. All else goes the ordinary way, by ASGI (`api.edge`), which gives the same answers.
 """
 
+import logging
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, Protocol
@@ -12,10 +13,11 @@ from api import entity_key, instants
 from api.compiled import Program
 from api.gateway import Gateway
 from api.metrics import CLIENT_CLOSED_REQUEST
-from api.online_store import AWAY, HashReply
-from api.problems import OnlineStoreUnavailable, Problem
+from api.online_store import HashReply
+from api.problems import Failure, Problem
 from api.redis_connection import TROUBLE
 
+logger = logging.getLogger("api.direct")
 PATH = b"/features/"
 ROUTE = "/features/{id}"
 DIRECT = "api.direct"
@@ -65,19 +67,25 @@ class DirectRead:
 
     def __call__(self, reply: Any) -> None:
         """The online store has replied, or the connection to it was lost (an exception)."""
-        metrics, seconds = self._gateway.metrics, perf_counter() - self.started
-        metrics.online_read.observe(seconds)
+        metrics = self._gateway.metrics
+        metrics.online_read.observe(perf_counter() - self.started)
         metrics.in_flight -= 1
         if isinstance(reply, TROUBLE):
-            self._gateway.store.lost(reply)
-            self._caller.go_on(self, OnlineStoreUnavailable(AWAY))
+            self._caller.go_on(self, self._gateway.store.lost(reply))
             return
-        values = self.program.values(reply, instants.now())
+        try:
+            values = self.program.values(reply, instants.now())
+            body = b"" if values is None else self.program.one(self._key, values)
+        except Exception:  # nobody else would answer this caller
+            fields = {"trace_id": self.trace.trace_id.decode(), "route": ROUTE}
+            logger.exception("unexpected_error", extra={"fields": fields})
+            self._caller.go_on(self, Failure())
+            return
         if values is None:
             self.reply = reply
             self._caller.go_on(self, None)
             return
-        was_there = self._caller.answer(self, self.program.one(self._key, values))
+        was_there = self._caller.answer(self, body)
         code, seconds = 200 if was_there else CLIENT_CLOSED_REQUEST, perf_counter() - self.started
         metrics.request(ROUTE, "GET", code, seconds)
         self._gateway.requests.note(self.trace, ROUTE, "GET", code, seconds)

@@ -15,6 +15,7 @@ from api.direct import DIRECT, DirectRead
 from api.gateway import Gateway
 from api.metrics import CLIENT_CLOSED_REQUEST
 from api.trace_context import Trace
+from api.upload import UPLOAD, Upload
 
 logger = logging.getLogger("api.edge")
 
@@ -53,6 +54,7 @@ class Edge:
         else:
             started, trace = before.started, before.trace
         trace_context.current.set(trace)
+        upload: Upload | None = scope.get(UPLOAD)
         route, method = routes.template(scope["path"]), scope["method"]
         answer = _Answer(send, trace)
         metrics.in_flight += 1
@@ -70,6 +72,8 @@ class Edge:
             if not answer.started:
                 await problems.render(problems.Failure())(scope, receive, answer)
         finally:
+            if upload is not None:
+                upload.end()
             metrics.in_flight -= 1
             seconds = perf_counter() - started
             metrics.request(route, method, answer.code, seconds)

@@ -9,19 +9,22 @@ from time import perf_counter
 from api import redis_address, tracing
 from api.background import Background
 from api.cluster_store import ClusterStore
+from api.memory_share import MEBIBYTE, Budget
 from api.metrics import Metrics
 from api.on_demand import FeatureServer
 from api.online_store import HashRead, HashReply, OnlineStore
 from api.online_store_metrics import OnlineStoreCollector
 from api.pipelined_store import PipelinedStore
 from api.plan_watch import PlanWatch
-from api.problems import Unauthorized
+from api.problems import Problem, Unauthorized
 from api.programs import Programs
 from api.reader import Reader
 from api.recent_traffic import RecentTraffic
 from api.redis_connection import Connection
 from api.settings import Settings
 from api.status import MaterializationStatus
+
+BODIES_BYTES, ANSWERS_BYTES = 32 * MEBIBYTE, 64 * MEBIBYTE
 
 
 class ApiKeys:
@@ -57,6 +60,7 @@ class Gateway:
             else PipelinedStore(address, settings.redis_type, settings.redis_sentinel_master)
         )
         self.status = MaterializationStatus(self.store, settings.project)
+        self.bodies, self.answers = Budget(BODIES_BYTES), Budget(ANSWERS_BYTES)
         self.metrics = Metrics()
         self.background = Background(self.metrics)
         self.traffic = RecentTraffic(self.metrics)
@@ -105,8 +109,8 @@ class _Timed:
     def connection(self) -> Connection | None:
         return self._store.connection
 
-    def lost(self, error: Exception) -> None:
-        self._store.lost(error)
+    def lost(self, error: Exception) -> Problem:
+        return self._store.lost(error)
 
     async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
         started = perf_counter()

@@ -1,6 +1,8 @@
 """Reads what a caller sent, and refuses what is not as documented, by one clear sentence."""
 
+import re
 from collections.abc import Sequence
+from copy import copy
 from typing import Annotated, Any, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -14,11 +16,15 @@ from api.entity_key import JoinKey
 from api.problems import InvalidRequest, NotFound, TooLarge, cut
 from api.reader import KeyRow
 from api.selection import Selection
+from api.upload import ALWAYS_READ, UPLOAD, Upload
 
 MAX_ROWS = 1000
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_FEATURES = 1000
 MAX_PARAMETERS = 100
+# Parsed, a value may take fifty times what it takes as text; a call needs a thousandth of what fits into a body.
+MAX_VALUES = 50_000
+_TEXT = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _FEATURES_PARAMETERS = ("feature_service", "features", "metadata", "max_age")
 Model = TypeVar("Model", bound=BaseModel)
 Names = Annotated[list[str], Field(min_length=1, max_length=MAX_FEATURES)]
@@ -98,7 +104,7 @@ class FeastBody(BaseModel):
 async def body(scope: Scope, receive: Receive, model: type[Model]) -> Model:
     """The request's JSON body; TooLarge before it is parsed, InvalidRequest for anything but the model."""
     try:
-        return model.model_validate(orjson.loads(await _limited(scope, receive)))
+        return model.model_validate(_parsed(await _limited(scope, receive)))
     except orjson.JSONDecodeError:
         raise InvalidRequest("The body must be JSON.") from None
     except ValidationError as error:
@@ -107,21 +113,44 @@ async def body(scope: Scope, receive: Receive, model: type[Model]) -> Model:
         raise InvalidRequest(f"{where} {_complaint(first['type'], model)}.") from None
 
 
-async def _limited(scope: Scope, receive: Receive) -> bytes:
+async def _limited(scope: Scope, receive: Receive) -> bytearray:
     limit = f"The body must be at most {MAX_BODY_BYTES} bytes long."
     length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
     if length.isdigit() and int(length) > MAX_BODY_BYTES:
         raise TooLarge(limit)
+    upload: Upload | None = scope.get(UPLOAD)
     data = bytearray()
     while True:
         message = await receive()
+        if upload is not None and upload.refusal is not None:
+            raise upload.refusal
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
         data += message.get("body", b"")
         if len(data) > MAX_BODY_BYTES:
             raise TooLarge(limit)
         if not message.get("more_body", False):
-            return bytes(data)
+            return data
+
+
+def _parsed(data: bytearray) -> Any:
+    if len(data) > ALWAYS_READ and _holds_many_values(data):
+        raise TooLarge(
+            f"One call may ask for at most {MAX_ROWS} entities, and its body may hold at most {MAX_VALUES} values."
+        )
+    return orjson.loads(data)
+
+
+def _holds_many_values(data: bytearray) -> bool:
+    """Whether it would be more than MAX_VALUES objects, lists and entries; texts may hold commas and brackets too."""
+    if _punctuation(data) <= MAX_VALUES:
+        return False
+    bare, texts = _TEXT.subn(b"", data, MAX_VALUES)
+    return texts == MAX_VALUES or _punctuation(bare) > MAX_VALUES
+
+
+def _punctuation(data: bytes | bytearray) -> int:
+    return sum(map(data.count, (b",", b"[", b"{")))
 
 
 def _complaint(kind: str, model: type[BaseModel]) -> str:
@@ -165,6 +194,15 @@ class Keys:
             names = ", ".join(self._names) or "none"
             raise InvalidRequest(f"entities holds {cut(unknown)!r}; the join keys of these features are: {names}.")
         self.columns = [_column(key, entities[key.name], as_feast) for key in keys]
+
+    def part(self, rows: slice) -> "Keys":
+        """Some of the entities."""
+        if rows.start == 0 and rows.stop >= self.count:
+            return self
+        some = copy(self)
+        some.columns = [column[rows] for column in self.columns]
+        some.count = len(range(self.count)[rows])
+        return some
 
     def rows(self) -> list[KeyRow]:
         """One row for each entity."""

@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -15,6 +16,7 @@ def now() -> int:
     return time.time_ns()
 
 
+@lru_cache(512)
 def to_text(instant: int) -> str:
     """RFC 3339 in UTC with no, 3, 6 or 9 fractional digits, as Feast's feature server writes it."""
     seconds, nanos = divmod(instant, SECOND)

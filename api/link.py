@@ -25,7 +25,7 @@ class Link:
         locate: Locate,
         tls: ssl.SSLContext | None,
         greeting: Sequence[bytes],
-        lost: Callable[[Exception], None],
+        lost: Callable[[Exception], object],
     ) -> None:
         self._locate, self._tls, self._greeting, self._lost = locate, tls, greeting, lost
         self._connection: Connection | None = None

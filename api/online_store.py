@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Protocol
 
-from api.problems import OnlineStoreUnavailable
+from api.problems import Internal, OnlineStoreUnavailable, Problem
 from api.redis_connection import Connection
 
 logger = logging.getLogger("api.online_store")
 DEADLINE = 0.25
 AWAY = "The online store is away, or did not answer within 250 ms."
+NO_HASH = "The online store holds something that is no hash of features under a key of what was asked for."
 # A batch is read in parts of this many hashes, so that each part fits the deadline and others get their turn.
 PART = 200
 QUIET_SECONDS = 1.0
@@ -52,8 +53,8 @@ class OnlineStore(Protocol):
     def connection(self) -> Connection | None:
         """The connection by which every hash can be read now, if there is such a one and it is not overloaded."""
 
-    def lost(self, error: Exception) -> None:
-        """Note that a read by that connection failed."""
+    def lost(self, error: Exception) -> Problem:
+        """Note that a read by that connection failed; what to answer."""
 
     async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
         """One reply for each (key, fields), in their order; None for a field that is not there."""
@@ -75,8 +76,10 @@ class Reachability:
         self.reached = False
         self._was_lost, self._lost_at = False, 0.0
 
-    def lost(self, error: Exception) -> OnlineStoreUnavailable:
+    def lost(self, error: Exception) -> Problem:
         """Note a failure; what to raise for it."""
+        if "WRONGTYPE" in str(error):
+            return Internal(NO_HASH)
         self.reached, self._lost_at = False, monotonic()
         if not self._was_lost:
             self._was_lost = True

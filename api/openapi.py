@@ -31,14 +31,15 @@ _STATUSES = ["PRESENT", "NULL_VALUE", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
 _PROBLEMS = {
     "401": "An API key is asked for, and none of the valid ones was sent.",
     "404": "Unknown: no feature view of the service holds a row of this entity.",
+    "408": "The body was not whole within 30 s; the connection is closed.",
     "412": "A feature is older than max_age.",
     "413": f"More than {inputs.MAX_ROWS} entities, or a body above {inputs.MAX_BODY_BYTES} bytes.",
     "422": "Something in the request is not as documented; `detail` names it.",
     "500": "The gateway failed, or the online store holds bytes that are no value.",
     "502": "The function of an on-demand feature view fails, though none of its inputs is missing; `detail` names it.",
     "503": "The online store or the feature server did not answer, the features are not materialized yet, or what the "
-    "serving plan says of them cannot be served. "
-    "Ask again after the seconds in Retry-After.",
+    "serving plan says of them cannot be served, or there is no room for as many callers, large bodies or large "
+    "answers at once. Ask again after the seconds in Retry-After.",
 }
 Json = dict[str, Any]
 
@@ -258,7 +259,7 @@ def _many(names: _Names) -> Json:
     whole = [_whole_service(names, name) for name in names.services]
     example = {"entities": names.entities, "feature_service": names.service}
     body = _body(example, properties=properties, additionalProperties=False, anyOf=[*whole, some])
-    answers = _answers({"results": [{"found": True, **names.row()}]}, "401", "413", "422", "500", "503")
+    answers = _answers({"results": [{"found": True, **names.row()}]}, "401", "408", "413", "422", "500", "503")
     text = (
         "One result for each row of the join keys, in the order asked. An unknown entity has `found: false` and nulls. "
         "One for which the function of an on-demand feature view fails has `problem` in place of its features. "
@@ -318,7 +319,7 @@ def _feast(names: _Names) -> Json:
     text += "Other than there, unknown, null and stale values have their own status and time. Without "
     text += "`full_feature_names` no two features may have the same name. More fields than these are ignored. What is "
     text += "computed on demand is computed for unknown entities too."
-    answers = _answers(example, "401", "413", "422", "500", "502", "503")
+    answers = _answers(example, "401", "408", "413", "422", "500", "502", "503")
     return _operation("getOnlineFeatures", "Feast's own protocol", text, answers, requestBody=body)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from api.link import Link, at, greeting, tls
 from api.online_store import HashRead, HashReply, Reachability
 from api.parts import Parts
+from api.problems import Problem
 from api.redis_address import RedisAddress
 from api.redis_connection import TROUBLE, Connection, command, refuse
 from api.sentinel import by_sentinel
@@ -30,9 +31,9 @@ class PipelinedStore:
         """As promised."""
         return self._link.connection
 
-    def lost(self, error: Exception) -> None:
+    def lost(self, error: Exception) -> Problem:
         """As promised."""
-        self._state.lost(error)
+        return self._state.lost(error)
 
     async def read(self, reads: Sequence[HashRead]) -> list[HashReply]:
         """As promised."""

@@ -5,7 +5,7 @@ import logging
 
 from api import instants, plan_reading
 from api.online_store import HashFields, OnlineStore
-from api.problems import NoPlan, Unavailable
+from api.problems import NoPlan, Problem
 from api.selection import Selector
 from api.status import MaterializationStatus
 
@@ -52,7 +52,7 @@ class PlanWatch:
                 await self._load()
             await self._status.refresh()
             await self._status.history.refresh()
-        except Unavailable:
+        except Problem:
             return False
         return self.ready
 

@@ -67,6 +67,15 @@ class MethodNotAllowed(Problem):
     status, title, code = 405, "Method not allowed", "method-not-allowed"
 
 
+class BodyTimeout(Problem):
+    """The body did not come in time; closes the connection, on which the rest of it may still come."""
+
+    status, title, code = 408, "Request timeout", "request-timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The body must be whole within {seconds:.0f} s.", {"Connection": "close"})
+
+
 class TooOld(Problem):
     """A value is older than the caller allows."""
 
@@ -113,12 +122,23 @@ class OnlineStoreUnavailable(Unavailable):
 
 
 class Overloaded(Unavailable):
-    """More reads are on their way to Redis than it answers; refused at once, so that memory does not grow."""
+    """More is asked at once than there is room for; refused at once, so that memory does not grow."""
 
     title, code = "Too many requests at once", "overloaded"
 
+    def __init__(
+        self, detail: str = "The gateway waits for as many answers of the online store as it may; try again."
+    ) -> None:
+        super().__init__(detail)
+
+
+class TooManyConnections(Unavailable):
+    """More callers are connected than there may be; the connection is closed behind it."""
+
+    title, code = "Too many connections", "too-many-connections"
+
     def __init__(self) -> None:
-        super().__init__("The gateway waits for as many answers of the online store as it may; try again.")
+        super().__init__("The gateway has as many connections as it may; try again.")
 
 
 class OnDemandFailed(Problem):

@@ -1,7 +1,7 @@
 """From a selection and rows of join keys to values and statuses: the whole meaning of a read."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -11,6 +11,7 @@ from api.online_store import AWAY, HashReply, OnlineStore
 from api.problems import Internal, OnlineStoreUnavailable, Problem
 from api.selection import Asked, Selection, Stored
 from api.status import MaterializationStatus, ViewStatus
+from api.turns import Turns
 
 if TYPE_CHECKING:
     from api.on_demand import FeatureServer
@@ -84,41 +85,48 @@ class Reader:
         """
         try:
             async with Deadline(seconds):
-                answered = await self._stored(selection, rows, replies)
+                replies, references = await self._settled(selection, rows, replies)
         except TimeoutError:
             raise OnlineStoreUnavailable(AWAY) from None
+        answered, turns = list[Row](), Turns()
+        for row, of_row in zip(rows, _by_row(selection, replies), strict=True):
+            answered.append(evaluate(selection, row, of_row, references))
+            if turns.is_over():
+                await turns.wait()
         if selection.on_demand:
             await self._feature_server.fill(selection, [row for row in answered if row.known or compute_unknown])
         return answered
 
-    async def _stored(self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply]) -> list[Row]:
-        answered = await self._evaluated(selection, rows, replies)
-        if all(row.known for row in answered):
-            return answered
+    async def _settled(
+        self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply]
+    ) -> tuple[Sequence[HashReply], Mapping[str, int]]:
+        """What the online store holds of the rows, and the instant from which the age of each view is counted."""
+        views = await self._status.require(selection.views)
+        replies = replies or await self._read(selection, rows)
+        if all(_known(selection, of_row) for of_row in _by_row(selection, replies)):
+            return replies, self._references(selection.views, views)
         # An emptied Redis knows nobody either, which only the status tells, if it is read after the rows. If it changed
         # meanwhile, so may have the rows.
         if await self._status.refresh():
-            answered = await self._evaluated(selection, rows, ())
-        await self._status.require(selection.views)
-        return answered
-
-    async def _evaluated(self, selection: Selection, rows: Sequence[KeyRow], replies: Sequence[HashReply]) -> list[Row]:
+            await self._status.require(selection.views)
+            replies = await self._read(selection, rows)
         views = await self._status.require(selection.views)
-        width = len(selection.groups)
-        replies = replies or await self._store.read(
-            [read for row in rows for read in selection.reads(row, self._project)]
-        )
-        references = self._references(selection.views, views)
-        return [
-            evaluate(selection, row, replies[number * width : (number + 1) * width], references)
-            for number, row in enumerate(rows)
-        ]
+        return replies, self._references(selection.views, views)
+
+    async def _read(self, selection: Selection, rows: Sequence[KeyRow]) -> Sequence[HashReply]:
+        return await self._store.read([read for row in rows for read in selection.reads(row, self._project)])
 
     def _references(self, names: Sequence[str], views: Mapping[str, ViewStatus]) -> Mapping[str, int]:
         """The instant from which the age of each view's values is counted."""
         if self._from_watermark:
             return {name: views[name].watermark for name in names}
         return dict.fromkeys(names, self._clock())
+
+
+def _by_row(selection: Selection, replies: Sequence[HashReply]) -> Iterator[Sequence[HashReply]]:
+    """The replies of each row, one a group of the selection."""
+    width = len(selection.groups)
+    return (replies[start : start + width] for start in range(0, len(replies), width))
 
 
 def evaluate(selection: Selection, keys: KeyRow, replies: Sequence[HashReply], references: Mapping[str, int]) -> Row:

@@ -50,7 +50,7 @@ class Connection(asyncio.Protocol):
     away leaves its place taken, and nobody else gets its answer.
     """
 
-    def __init__(self, lost: Callable[[Exception], None]) -> None:
+    def __init__(self, lost: Callable[[Exception], object]) -> None:
         """`lost` is called once, when the connection has ended for whatever reason but `close()` by its owner."""
         self._tell = lost
         self._loop = asyncio.get_running_loop()
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(
-    host: str, port: int, tls: ssl.SSLContext | None, greeting: Sequence[bytes], lost: Callable[[Exception], None]
+    host: str, port: int, tls: ssl.SSLContext | None, greeting: Sequence[bytes], lost: Callable[[Exception], object]
 ) -> Connection:
     """A connection on which Redis has accepted each command of `greeting`; TROUBLE otherwise, and nothing is left open.
 

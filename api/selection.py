@@ -51,6 +51,7 @@ class Group:
 
     join_keys: tuple[JoinKey, ...]
     names: list[bytes] = field(default_factory=list)
+    places: dict[bytes, int] = field(default_factory=dict)
     timestamp_positions: dict[str, int] = field(default_factory=dict)
     prefix: bytes = b""
     fields: HashFields = field(default_factory=lambda: HashFields(()))
@@ -62,9 +63,10 @@ class Group:
 
     def place(self, data: bytes) -> int:
         """Position in the reply of a hash field, which is read once however many ask for it."""
-        if data not in self.names:
+        place = self.places.setdefault(data, len(self.names))
+        if place == len(self.names):
             self.names.append(data)
-        return self.names.index(data)
+        return place
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the whole gateway. Field numbers are those of `feast/protos/feast/types/Value.pr
 import base64
 import struct
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 from api.instants import SECOND
@@ -14,6 +15,10 @@ from api.instants import SECOND
 Json = Any
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _MASK64 = (1 << 64) - 1
+# What protobuf's own decoders take.
+_DEEPEST = 100
+_LEAST_SECONDS, _MOST_SECONDS = -62_135_596_800, 253_402_300_799
+"""The years 1 to 9999, which are all that a Timestamp may name."""
 _DOUBLE, _FLOAT = struct.Struct("<d"), struct.Struct("<f")
 
 
@@ -33,6 +38,7 @@ def decode(data: bytes) -> Json:
         raise MalformedValue("the bytes are no feast.types.Value") from error
 
 
+@lru_cache(512)
 def decode_timestamp(data: bytes) -> int:
     """Nanoseconds since 1970 of a serialized `google.protobuf.Timestamp`; MalformedValue if it cannot be read."""
     seconds = nanos = 0
@@ -44,17 +50,29 @@ def decode_timestamp(data: bytes) -> int:
                 nanos = _signed(payload)
     except IndexError as error:
         raise MalformedValue("the bytes are no google.protobuf.Timestamp") from error
+    if not (_LEAST_SECONDS <= seconds <= _MOST_SECONDS and 0 <= nanos < SECOND):
+        raise MalformedValue("a google.protobuf.Timestamp names no instant of the years 1 to 9999")
     return seconds * SECOND + nanos
 
 
-def _decode(data: bytes) -> Json:
+def _decode(data: bytes, depth: int = 0) -> Json:
     value = None
     for number, wire, payload in _fields(data):
-        expected, convert = _KINDS[number]
+        kind = _KINDS.get(number)
+        if kind is None:
+            value = _decode_nested(number, wire, payload, depth + 1)
+            continue
+        expected, convert = kind
         if wire != expected:
             raise MalformedValue(f"field {number} has wire type {wire}")
         value = convert(payload)
     return value
+
+
+def _decode_nested(number: int, wire: int, payload: Any, depth: int) -> Json:
+    if wire != _LENGTH or depth > _DEEPEST:
+        raise MalformedValue(f"field {number} has wire type {wire}, or is nested too deep")
+    return _NESTED[number](payload, depth)
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int, Any]]:
@@ -126,13 +144,15 @@ def _list_of(wire: int, convert: Callable[[Any], Json]) -> Callable[[bytes], lis
         for number, found, payload in _fields(data):
             if number != 1:
                 raise MalformedValue(f"a list has no field {number}")
-            items.extend([convert(payload)] if found == wire else map(convert, _unpack(wire, payload)))
+            items.extend([convert(payload)] if found == wire else map(convert, _unpack(wire, found, payload)))
         return items
 
     return decode_list
 
 
-def _unpack(wire: int, data: bytes) -> Iterator[Any]:
+def _unpack(wire: int, found: int, data: bytes) -> Iterator[Any]:
+    if found != _LENGTH:
+        raise MalformedValue(f"an element has wire type {found}")
     if wire == _VARINT:
         position = 0
         while position < len(data):
@@ -145,17 +165,36 @@ def _unpack(wire: int, data: bytes) -> Iterator[Any]:
         raise MalformedValue("only numbers can be packed")
 
 
-def _map(data: bytes) -> dict[str, Json]:
+def _messages(data: bytes) -> Iterator[bytes]:
+    """The elements of a message whose field 1 is a repeated message."""
+    for number, wire, payload in _fields(data):
+        if number != 1 or wire != _LENGTH:
+            raise MalformedValue(f"field {number} with wire type {wire} is no element")
+        yield payload
+
+
+def _map(data: bytes, depth: int) -> dict[str, Json]:
     entries: dict[str, Json] = {}
-    for _, _, entry in _fields(data):
-        parts = {number: payload for number, _, payload in _fields(entry)}
-        entries[_text(parts.get(1, b""))] = _decode(parts.get(2, b""))
+    for entry in _messages(data):
+        parts = {1: b"", 2: b""}
+        for number, wire, payload in _fields(entry):
+            if wire != _LENGTH:
+                raise MalformedValue(f"field {number} of an entry has wire type {wire}")
+            parts[number] = payload
+        entries[_text(parts[1])] = _decode(parts[2], depth)
     return entries
+
+
+def _maps(data: bytes, depth: int) -> list[Json]:
+    return [_map(element, depth) for element in _messages(data)]
+
+
+def _values(data: bytes, depth: int) -> list[Json]:
+    return [_decode(element, depth) for element in _messages(data)]
 
 
 _texts, _numbers, _many_bytes = _list_of(_LENGTH, _text), _list_of(_VARINT, _signed), _list_of(_LENGTH, _base64)
 _doubles, _floats, _bools = _list_of(_FIXED64, _double), _list_of(_FIXED32, _float), _list_of(_VARINT, bool)
-_maps, _values = _list_of(_LENGTH, _map), _list_of(_LENGTH, _decode)
 
 # Field number -> (wire type, decoder of the payload).
 _KINDS: dict[int, tuple[int, Callable[[Any], Json]]] = {
@@ -168,11 +207,7 @@ _KINDS: dict[int, tuple[int, Callable[[Any], Json]]] = {
     7: (_VARINT, bool),
     8: (_VARINT, _signed),
     19: (_VARINT, _nothing),
-    20: (_LENGTH, _map),
-    21: (_LENGTH, _maps),
     32: (_LENGTH, _text),
-    34: (_LENGTH, _map),
-    35: (_LENGTH, _maps),
     **dict.fromkeys((33, 38, 39, 40, 41, 45, 46, 12, 23), (_LENGTH, _texts)),
     **dict.fromkeys((36, 37, 44), (_LENGTH, _text)),
     **dict.fromkeys((11, 22), (_LENGTH, _many_bytes)),
@@ -180,5 +215,10 @@ _KINDS: dict[int, tuple[int, Callable[[Any], Json]]] = {
     **dict.fromkeys((15, 26), (_LENGTH, _doubles)),
     **dict.fromkeys((16, 27), (_LENGTH, _floats)),
     **dict.fromkeys((17, 28), (_LENGTH, _bools)),
-    **dict.fromkeys((42, 43), (_LENGTH, _values)),
+}
+# Of the values that hold values.
+_NESTED: dict[int, Callable[[bytes, int], Json]] = {
+    **dict.fromkeys((20, 34), _map),
+    **dict.fromkeys((21, 35), _maps),
+    **dict.fromkeys((42, 43), _values),
 }

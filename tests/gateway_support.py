@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -221,6 +222,32 @@ def refused(response: httpx.Response, status: int, text: str = "") -> dict[str, 
     if status == 503:
         assert int(response.headers["retry-after"]) > 0
     return problem
+
+
+class Caller:
+    """A connection that sends bytes and reads answers as they come."""
+
+    def __init__(self, gateway: "GatewayProcess") -> None:
+        host, port = gateway.url.removeprefix("http://").split(":")
+        self._socket = socket.create_connection((host, int(port)), timeout=10)
+        self._file = self._socket.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def answer(self, of_head: bool = False) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the next answer; that to HEAD has no body."""
+        status = int(self._file.readline().split()[1])
+        lines = iter(self._file.readline, b"\r\n")
+        headers = dict(line.decode().strip().split(": ", 1) for line in lines)
+        return status, headers, b"" if of_head else self._file.read(int(headers["content-length"]))
+
+    def is_closed(self) -> bool:
+        return self._file.read(1) == b""
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
 
 
 MAIN = ("-m", "api")

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,35 +12,9 @@ import pytest
 import redis
 
 from tests import gateway_support as support
-from tests.gateway_support import GatewayProcess
+from tests.gateway_support import Caller, GatewayProcess
 
 U1 = b"GET /features/u1 HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-class Caller:
-    """A connection that sends bytes and reads answers as they come."""
-
-    def __init__(self, gateway: GatewayProcess) -> None:
-        host, port = gateway.url.removeprefix("http://").split(":")
-        self._socket = socket.create_connection((host, int(port)), timeout=10)
-        self._file = self._socket.makefile("rb")
-
-    def send(self, data: bytes) -> None:
-        self._socket.sendall(data)
-
-    def answer(self, of_head: bool = False) -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the next answer; that to HEAD has no body."""
-        status = int(self._file.readline().split()[1])
-        lines = iter(self._file.readline, b"\r\n")
-        headers = dict(line.decode().strip().split(": ", 1) for line in lines)
-        return status, headers, b"" if of_head else self._file.read(int(headers["content-length"]))
-
-    def is_closed(self) -> bool:
-        return self._file.read(1) == b""
-
-    def close(self) -> None:
-        self._file.close()
-        self._socket.close()
 
 
 @pytest.fixture
