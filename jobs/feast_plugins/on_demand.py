@@ -20,9 +20,11 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnline
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.transformation.python_transformation import PythonTransformation
 from feast.type_map import python_values_to_proto_values
-from feast.types import from_feast_to_pyarrow_type, from_value_type
+from feast.types import from_value_type
 from feast.value_type import ValueType
 from google.protobuf.timestamp_pb2 import Timestamp
+
+from jobs.feast_plugins.result_columns import promised_type
 
 Function = Callable[[dict[str, Any]], dict[str, Any]]
 # Rows on which a function fails are looked for in so many parts, and parts of parts.
@@ -104,7 +106,7 @@ def _inputs(response: GetOnlineFeaturesResponse, types: Mapping[str, ValueType])
     columns = OnlineResponse(response, feature_types=dict(types)).to_dict()
     return pa.table(
         {
-            name: pa.array(values, from_feast_to_pyarrow_type(from_value_type(types[name])) if name in types else None)
+            name: pa.array(values, promised_type(from_value_type(types[name])) if name in types else None)
             for name, values in columns.items()
             if not name.startswith(TIMESTAMP_PREFIX)
         }
@@ -200,9 +202,7 @@ def _computed(
     computed = view.transform_arrow(table, full_feature_names)
     columns = {
         field.name: python_values_to_proto_values(
-            computed[_shown_name(view, field.name, full_feature_names)]
-            .cast(from_feast_to_pyarrow_type(field.dtype))
-            .to_pylist(),
+            computed[_shown_name(view, field.name, full_feature_names)].cast(promised_type(field.dtype)).to_pylist(),
             field.dtype.to_value_type(),
         )
         for field in view.features

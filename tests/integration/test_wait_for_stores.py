@@ -176,7 +176,7 @@ def test_a_master_is_waited_for_until_its_sentinels_know_it(database: str, redis
         ({"PGHOST": ""}, "PGHOST not set; Postgres is named by libpq's variables PGHOST, PGDATABASE, PGUSER"),
         ({REDIS: "redis"}, f"{REDIS} must start with host:port"),
         ({"FEATURE_PLATFORM_REDIS_TYPE": "memcached"}, "FEATURE_PLATFORM_REDIS_TYPE: Input should be"),
-        ({"FEATURE_PLATFORM_PROJECT": ""}, "FEATURE_PLATFORM_PROJECT: String should match"),
+        ({"FEATURE_PLATFORM_PROJECT": ""}, "FEATURE_PLATFORM_PROJECT: a Feast project's name is made of letters"),
         ({"FEATURE_PLATFORM_REPO": "/nowhere"}, "FEATURE_PLATFORM_REPO is /nowhere, which holds no feature_store.yaml"),
     ],
 )
