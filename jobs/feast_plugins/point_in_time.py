@@ -142,7 +142,7 @@ def _conditions(view: ViewSource, instant_column: str) -> list[sql.Composable]:
         for key in view.keys
     ]
     oldest = None if view.ttl is None else sql.SQL("{} - {}").format(t, sql.Literal(view.ttl))
-    conditions += [*source.window(t, oldest), source.is_placed]
+    conditions += [*source.window(t, oldest), *source.is_complete]
     if source.created_at is not None:
         conditions.append(sql.SQL("{} <= {} + {}").format(source.created_at, t, sql.Literal(view.grace)))
     return conditions

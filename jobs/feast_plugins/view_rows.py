@@ -143,7 +143,7 @@ class ViewRows:
         source, view = self._source, self.view
         oldest = None if view.ttl is None else earlier(window.first, view.ttl)
         reach = source.window(sql.Literal(window.last), None if oldest is None else sql.Literal(oldest))
-        conditions = [*reach, source.is_placed]
+        conditions = [*reach, *source.is_complete]
         if source.created_at is not None:
             last = sql.SQL("{}::timestamptz + {}").format(sql.Literal(window.last), sql.Literal(view.grace))
             conditions.append(sql.SQL("{} <= {}").format(source.created_at, last))
