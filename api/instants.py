@@ -7,6 +7,7 @@ from functools import lru_cache
 
 SECOND = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC) - _EPOCH, datetime.max.replace(tzinfo=UTC) - _EPOCH
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 
@@ -31,11 +32,13 @@ def to_text(instant: int) -> str:
 
 
 def from_text(text: str) -> int:
-    """The instant that an ISO 8601 text with an offset names; ValueError for any other text."""
+    """The instant in the years 1 to 9999 UTC that an ISO 8601 text with an offset names; ValueError for any other."""
     parsed = datetime.fromisoformat(text)
     if parsed.tzinfo is None:
         raise ValueError(f"{text!r} has no offset from UTC")
     since = parsed - _EPOCH
+    if not _FIRST <= since <= _LAST:
+        raise ValueError(f"{text!r} is in no year from 1 to 9999 UTC")
     return (since.days * 86_400 + since.seconds) * SECOND + since.microseconds * 1_000
 
 

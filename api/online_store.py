@@ -24,6 +24,15 @@ def time_for(hashes: int) -> float:
     return DEADLINE * (-(-hashes // PART) or 1)
 
 
+class TimeLeft:
+    """What the online store may still take for one call, in seconds; what the gateway takes itself does not count."""
+
+    __slots__ = ("seconds",)
+
+    def __init__(self, hashes: int, spent: float = 0.0) -> None:
+        self.seconds = time_for(hashes) - spent
+
+
 class HashFields:
     """Fields to read from a hash, and the command that reads them but for the key (HMGET, in RESP 2)."""
 

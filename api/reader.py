@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from api import instants, value
 from api.deadline import Deadline
-from api.online_store import AWAY, HashReply, OnlineStore
+from api.online_store import AWAY, HashReply, OnlineStore, TimeLeft
 from api.problems import Internal, OnlineStoreUnavailable, Problem
 from api.selection import Asked, Selection, Stored
 from api.status import MaterializationStatus, ViewStatus
@@ -75,19 +76,21 @@ class Reader:
         selection: Selection,
         rows: Sequence[KeyRow],
         replies: Sequence[HashReply],
-        seconds: float,
+        left: TimeLeft,
         compute_unknown: bool = False,
     ) -> list[Row]:
         """An answer for each row, in order. OnlineStoreUnavailable, NotMaterialized or FeatureServerUnavailable.
 
-        `replies`: what the online store has said of the rows already; `seconds`: what it may take for the rest.
+        `replies`: what the online store has said of the rows already; `left`: the time that it has for the rest.
         `compute_unknown`: compute what is computed on demand also for entities that are not known.
         """
+        started = perf_counter()
         try:
-            async with Deadline(seconds):
+            async with Deadline(left.seconds):
                 replies, references = await self._settled(selection, rows, replies)
         except TimeoutError:
             raise OnlineStoreUnavailable(AWAY) from None
+        left.seconds -= perf_counter() - started
         answered, turns = list[Row](), Turns()
         for row, of_row in zip(rows, _by_row(selection, replies), strict=True):
             answered.append(evaluate(selection, row, of_row, references))

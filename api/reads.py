@@ -14,7 +14,7 @@ from api import answers, entity_key, inputs, instants
 from api.compiled import COLUMN, Column, Program, key_column
 from api.direct import DIRECT, HEADERS, DirectRead
 from api.gateway import Gateway
-from api.online_store import PART, HashReply, time_for
+from api.online_store import PART, HashReply, TimeLeft
 from api.pieces import Pieces
 from api.problems import InvalidRequest, TooOld, UnknownEntity, cut
 from api.reader import Cell, KeyRow, Row
@@ -65,7 +65,8 @@ async def one(gateway: Gateway, scope: Scope, _: Receive, answer: Pieces) -> Non
             answer.add(program.one(value, values))
             return
     keys = inputs.key_row(selection, text)
-    [row] = await _rows(gateway, selection, [keys], replies, _left(selection, 1, started))
+    left = TimeLeft(len(selection.groups), spent=perf_counter() - started)
+    [row] = await _rows(gateway, selection, [keys], replies, left)
     if not row.known:
         [(name, value)] = keys.items()
         raise UnknownEntity(f"The online store holds no features of {name} {cut(str(value))!r}.")
@@ -84,23 +85,23 @@ async def many(gateway: Gateway, scope: Scope, receive: Receive, answer: Pieces)
     asked, metadata = inputs.Keys(selection, body.entities), body.metadata
     del body
     await answer.reserve(asked.count * len(selection.asked))
-    before = b'{"results":['
+    before, left = b'{"results":[', TimeLeft(asked.count * len(selection.groups))
     for part in _slices(asked.count, selection):
-        results = await _found(gateway, selection, None if metadata else program, asked.part(part), metadata)
+        results = await _found(gateway, selection, None if metadata else program, asked.part(part), metadata, left)
         answer.add(before + b",".join(results))
         before = b","
     answer.add(b"]}")
 
 
 async def _found(
-    gateway: Gateway, selection: Selection, program: Program | None, asked: inputs.Keys, metadata: bool
+    gateway: Gateway, selection: Selection, program: Program | None, asked: inputs.Keys, metadata: bool, left: TimeLeft
 ) -> list[bytes]:
     """The result of each entity."""
-    started, replies, results = perf_counter(), list[HashReply](), [b""] * asked.count
+    replies, results = list[HashReply](), [b""] * asked.count
     turns, every = Turns(), max(1, LOOK_CELLS // max(1, len(selection.asked)))
     if program is not None:
         [keys] = asked.columns
-        replies, now = await _replies(gateway, program, keys), instants.now()
+        replies, now = await _replies(gateway, program, keys, left), instants.now()
         for number, reply in enumerate(replies):
             values = program.values(reply, now)
             if values is not None:
@@ -111,7 +112,6 @@ async def _found(
     if others or not results:
         rows = asked.rows()
         known = [replies[number] for number in others] if replies else []
-        left = _left(selection, asked.count, started)
         answered = await _rows(gateway, selection, [rows[number] for number in others], known, left)
         for number, row in zip(others, answered, strict=True):
             results[number] = orjson.dumps(answers.found(selection, row, metadata))
@@ -168,8 +168,9 @@ async def _all_columns(
 ) -> list[tuple[bytearray, ...]]:
     """The results, the last one first: each can be let go when it is added. `replies`: if they are there already."""
     whole: list[tuple[bytearray, ...]] = []
+    left = TimeLeft(asked.count * len(selection.groups))
     for part in _slices(asked.count, selection):
-        columns = await _columns(gateway, selection, program, asked.part(part), entities, replies)
+        columns = await _columns(gateway, selection, program, asked.part(part), entities, replies, left)
         if not whole:
             whole = [tuple(map(bytearray, column)) for column in columns]
             continue
@@ -189,16 +190,16 @@ async def _columns(
     asked: inputs.Keys,
     entities: Sequence[str],
     replies: list[HashReply],
+    left: TimeLeft,
 ) -> list[Column]:
     """The results of some entities: their keys first, then the features."""
-    started, turns = perf_counter(), Turns()
+    turns = Turns()
     if program is not None and not replies:
         [keys] = asked.columns
-        replies = await _replies(gateway, program, keys)
+        replies = await _replies(gateway, program, keys, left)
         columns = program.columns(replies, instants.now()) if replies else None
         if columns is not None:
             return [key_column(keys), *columns]
-    left = _left(selection, asked.count, started)
     answered = await _rows(gateway, selection, asked.rows(), replies, left, as_feast=True)
     columns = []
     for result in answers.feast_results(selection, answered, entities):
@@ -221,7 +222,9 @@ def _slices(count: int, selection: Selection) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, count or 1, step))
 
 
-async def _replies(gateway: Gateway, program: Program, keys: Sequence[str | int]) -> list[HashReply]:
+async def _replies(
+    gateway: Gateway, program: Program, keys: Sequence[str | int], left: TimeLeft | None = None
+) -> list[HashReply]:
     """What the online store holds of each entity; nothing while a view is not materialized yet."""
     if not program.is_ready(gateway.status.views):
         return []
@@ -229,7 +232,10 @@ async def _replies(gateway: Gateway, program: Program, keys: Sequence[str | int]
     try:
         return await gateway.store.read([program.read(key) for key in keys])
     finally:
-        gateway.metrics.online_read.observe(perf_counter() - started)
+        seconds = perf_counter() - started
+        gateway.metrics.online_read.observe(seconds)
+        if left is not None:
+            left.seconds -= seconds
 
 
 async def _rows(
@@ -237,21 +243,16 @@ async def _rows(
     selection: Selection,
     rows: list[KeyRow],
     replies: Sequence[HashReply],
-    seconds: float,
+    left: TimeLeft,
     as_feast: bool = False,
 ) -> list[Row]:
     """The answers, counted. `as_feast`: computes for unknown entities too, and has no place for a row's problem."""
-    answered = await gateway.reader.read(selection, rows, replies, seconds, as_feast)
+    answered = await gateway.reader.read(selection, rows, replies, left, as_feast)
     problem = next((row.problem for row in answered if row.problem is not None), None)
     if problem is not None and as_feast:
         raise problem
     gateway.metrics.values(selection, [row for row in answered if row.problem is None])
     return answered
-
-
-def _left(selection: Selection, count: int, started: float) -> float:
-    """Seconds that are left to a call for so many entities, each of which has a hash for every group of join keys."""
-    return time_for(count * len(selection.groups)) - (perf_counter() - started)
 
 
 def _refuse_older(selection: Selection, row: Row, max_age: int, text: str) -> None:

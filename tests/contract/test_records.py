@@ -45,6 +45,7 @@ def seen() -> MaterializationStatus:
         gateway = Gateway(support.settings())
         try:
             await gateway.status.refresh()
+            await gateway.status.history.refresh()
             assert generate_latest(gateway.metrics.registry)
             return gateway.status
         finally:

@@ -25,7 +25,7 @@ OF_EACH_KIND = 50
 LET_GO_SECONDS = 10.0
 # A body has 30 s. A busy machine may be late, and the connection is still closed by the gateway and not by the end of
 # the test.
-PATIENCE = 60.0
+PATIENCE = 120.0
 MANY = {"entities": {"user_id": ["u1"] * 1_000}}
 MEGABYTE = 1_000_000
 U1 = b"GET /features/u1 HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -38,8 +38,9 @@ def test_two_hundred_slow_callers_are_let_go_and_no_other_request_fails(gateway:
         "silent": (b"", b""),
         "slow headers": (b"GET /features/u1 HTTP/1.1\r\n", b"X-Slow: y\r\n"),
         "slow body": (head, b" "),
-        # Answers of 150 kB each are asked for, more than any kernel holds for a caller, and never read.
-        "slow reader": ((head + body) * 50, b""),
+        # Answers of 150 kB each are asked for and never read, until they are more than any kernel holds for a caller:
+        # some are refused in a few bytes, as so many are asked for at once.
+        "slow reader": ((head + body) * 50, head + body),
     }
     closed = asyncio.run(_besiege(gateway, kinds))
     assert closed == dict.fromkeys(kinds, OF_EACH_KIND)
@@ -71,15 +72,17 @@ async def _slow(gateway: GatewayProcess, first: bytes, drop: bytes) -> bool:
         await loop.sock_connect(caller, (host, int(port)))
         closed = select.poll()
         closed.register(caller, select.POLLRDHUP)
-        deadline = loop.time() + PATIENCE
         try:
-            await asyncio.wait_for(loop.sock_sendall(caller, first), PATIENCE)
-            while not closed.poll(0) and loop.time() < deadline:
-                await loop.sock_sendall(caller, drop)
-                await asyncio.sleep(0.5)
+            async with asyncio.timeout(PATIENCE):
+                await loop.sock_sendall(caller, first)
+                while not closed.poll(0):
+                    await loop.sock_sendall(caller, drop)
+                    await asyncio.sleep(0.5)
         except ConnectionError:
             return True
-        return bool(closed.poll(0))
+        except TimeoutError:
+            return False
+        return True
 
 
 def _connections(gateway: GatewayProcess) -> int:

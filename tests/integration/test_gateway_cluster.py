@@ -149,7 +149,9 @@ def test_a_replica_that_takes_over_is_read_though_the_nodes_of_the_start_are_gon
             with pytest.raises(OnlineStoreUnavailable):
                 await store.read(reads(KEYS))
             replica.client.execute_command("CLUSTER", "FAILOVER", "TAKEOVER")
-            await asyncio.to_thread(wait_for, taken_over, "it has taken over, and both take the cluster to be whole")
+            await asyncio.to_thread(
+                wait_for, taken_over, "it has taken over, and both take the cluster to be whole", 90
+            )
             await until_right(store, KEYS)
 
         over(way.address, test)
