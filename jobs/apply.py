@@ -6,7 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
+import psycopg
+
 from jobs import applied, logins, migrations, registry, resolved, roles
+from jobs.definitions import Definitions
+from jobs.errors import VerificationError
 from jobs.findings import RefusedError
 from jobs.flags import add_lock_wait, job_parser
 from jobs.lock import writer_lock
@@ -14,7 +18,7 @@ from jobs.online import store as online_store
 from jobs.online.serving_plan import Publication, build_plan, publish_plan
 from jobs.online.status import read_status
 from jobs.runner import Run, run_job
-from jobs.settings import load_settings
+from jobs.settings import Settings, load_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,12 +39,15 @@ def _apply(arguments: argparse.Namespace, run: Run) -> str:
     wanted_logins = logins.load_logins()
     client = online_store.connect(settings)
     client.ping()
+    repository = registry.Repository(settings)
     with writer_lock(arguments.lock_wait) as lock:
-        _ensure_roles(run, wanted_logins)
-        migrated = migrations.migrate_repository(run.connection, settings.repo)
-        run.log("migrated", files=migrated)
         with _findings_logged(run):
-            definitions = registry.apply_repository(settings, before_change=lock.check)
+            migrated, rehearsed = _migrate_and_rehearse(repository, settings, run, wanted_logins)
+        run.log("migrated", files=migrated)
+        lock.check()
+        definitions = repository.apply()
+        if definitions != rehearsed:
+            raise VerificationError("the registry does not hold what the repository defines; run apply again")
         roles.grant(run.connection)
         logins.check(run.connection, wanted_logins)
         plan = build_plan(definitions)
@@ -55,6 +62,26 @@ def _apply(arguments: argparse.Namespace, run: Run) -> str:
         f"done: {len(migrated)} migrations, {len(definitions.views) + len(definitions.on_demand_views)} feature views, "
         f"{len(definitions.services)} feature services; serving plan {plan.version[:12]} {publication}{waits}"
     )
+
+
+def _migrate_and_rehearse(
+    repository: registry.Repository, settings: Settings, run: Run, wanted_logins: Sequence[logins.Login]
+) -> tuple[list[str], Definitions]:
+    """The migrations that were applied now, and what the registry will hold.
+
+    All in one transaction: a definition that is refused, also for a column of a new table, leaves no role and no table
+    behind. Only where an enum's new value is used at once, which Postgres refuses, are the migrations committed first.
+    """
+    try:
+        with run.connection.transaction():
+            _ensure_roles(run, wanted_logins)
+            migrated = migrations.migrate_repository(run.connection, settings.repo)
+            return migrated, repository.rehearse(run.connection)
+    except (migrations.NeedsCommitError, psycopg.errors.UnsafeNewEnumValueUsage):
+        _ensure_roles(run, wanted_logins)
+        migrated = migrations.migrate_repository(run.connection, settings.repo)
+        _, definitions = _migrate_and_rehearse(repository, settings, run, wanted_logins)
+        return migrated, definitions
 
 
 @contextmanager

@@ -77,8 +77,8 @@ def _check_names(views: "Iterable[FeatureView | OnDemandFeatureView]", findings:
     for view in views:
         other = first.setdefault(view.name.lower(), view)
         if other is not view:
-            sentence = f"feature view {view.name} is named as another one, {other.name}, but for upper and lower case"
-            findings.add(VIEW, view.name, f"{sentence}; rename one")
+            how = "twice" if other.name == view.name else f"and {other.name} too, which differs in upper and lower case"
+            findings.add(VIEW, view.name, f"feature view {view.name} is defined {how}; rename one")
 
 
 def _of_any_view(view: "FeatureView | OnDemandFeatureView") -> Iterator[str]:

@@ -5,56 +5,83 @@ import io
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import yaml
+from psycopg import sql
 
-from jobs import declared, postgres, source_columns
+from jobs import declared, source_columns
 from jobs.definitions import ON_DEMAND, SERVICE, VIEW, Definitions, resolve
-from jobs.errors import UsageError, VerificationError
+from jobs.errors import UsageError
 from jobs.feast_store import open_store
 from jobs.findings import Findings
 from jobs.settings import Settings
 
 if TYPE_CHECKING:
     from feast import FeatureStore
-    from feast.repo_config import RepoConfig
     from feast.repo_contents import RepoContents
 
 
-def apply_repository(settings: Settings, before_change: Callable[[], None]) -> Definitions:
-    """Do what `feast apply` does, all or nothing, and return what the registry holds now.
+class Repository:
+    """A Feast repository that was read, and of which nothing is applied yet."""
 
-    `before_change` is called between the rehearsal and the first change. Raises RefusedError, which names all that is
-    wrong, when the repository or what it defines cannot be used; nothing has changed then.
-    """
-    store = open_store(settings)
-    repository = settings.repo.resolve()
-    contents = _parse(repository, store.project)
-    rehearsed = _checked(store.config, repository, contents)
-    before_change()
-    _keep_dates(store, contents)
-    _apply(store, contents)
-    definitions = resolve(store)
-    if definitions != rehearsed:
-        raise VerificationError("the registry does not hold what the repository defines; run apply again")
-    return definitions
+    def __init__(self, settings: Settings) -> None:
+        """Read it. Raises UsageError when its modules cannot be imported or it is of another project."""
+        self._folder = settings.repo.resolve()
+        self._store = open_store(settings)
+        self._contents = _parse(self._folder, self._store.project)
 
+    def rehearse(self, connection: psycopg.Connection) -> Definitions:
+        """What the registry will hold; raises RefusedError, which names all that is wrong. Changes nothing.
 
-def _checked(config: "RepoConfig", repository: Path, contents: "RepoContents") -> Definitions:
-    """What the registry will hold. Raises RefusedError."""
-    findings = Findings()
-    declared.check(config, contents, findings)
-    with tempfile.TemporaryDirectory() as folder:
-        definitions = resolve(_rehearsal(repository, contents, Path(folder), findings), findings)
-    # Feast 0.67 takes a Postgres source at its word.
-    with postgres.connect("apply sources", autocommit=True) as connection:
+        The sources are looked at through `connection`, which may be within a transaction: no other sees its changes.
+        """
+        findings = Findings()
+        declared.check(self._store.config, self._contents, findings)
+        with tempfile.TemporaryDirectory() as folder, _described_by(connection, self._contents):
+            definitions = resolve(_rehearsal(self._folder, self._contents, Path(folder), findings), findings)
+        # Feast 0.67 takes a Postgres source at its word.
         for view in definitions.views:
             source_columns.check(connection, view, findings)
-    findings.raise_any()
-    return definitions
+        findings.raise_any()
+        return definitions
+
+    def apply(self) -> Definitions:
+        """Do what `feast apply` does, and return what the registry holds now."""
+        _keep_dates(self._store, self._contents)
+        _apply(self._store, self._contents)
+        return resolve(self._store)
+
+
+@contextlib.contextmanager
+def _described_by(connection: psycopg.Connection, contents: "RepoContents") -> Iterator[None]:
+    """Within, Feast infers the columns of a source through this connection and not through one of its own."""
+    from feast.infra.offline_stores.contrib.postgres_offline_store.postgres_source import PostgreSQLSource
+
+    views = [*contents.feature_views, *contents.stream_feature_views]
+    sources = [*contents.data_sources, *(view.batch_source for view in views)]
+    described = [source for source in sources if isinstance(source, PostgreSQLSource)]
+    name = PostgreSQLSource.get_table_column_names_and_types.__name__
+    for source in described:
+        setattr(source, name, partial(_names_and_types, connection, source))
+    try:
+        yield
+    finally:
+        for source in described:
+            vars(source).pop(name, None)
+
+
+def _names_and_types(connection: psycopg.Connection, source: Any, **_: object) -> list[tuple[str, str]]:
+    from feast.type_map import pg_type_code_to_pg_type
+
+    query = sql.SQL("SELECT * FROM {} AS snapshots LIMIT 0").format(sql.SQL(source.get_table_query_string()))
+    with connection.transaction():
+        described = connection.execute(query).description or []
+    return [(column.name, pg_type_code_to_pg_type(column.type_code)) for column in described]
 
 
 def _rehearsal(repository: Path, contents: "RepoContents", folder: Path, findings: Findings) -> "FeatureStore":

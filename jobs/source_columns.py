@@ -17,8 +17,9 @@ Columns = Mapping[str, PostgresType]
 
 
 def check(connection: psycopg.Connection, view: SnapshotView, findings: Findings) -> None:
-    """Note each column of the view's source that is missing, or of a type that does not fit. In autocommit."""
-    with findings.of(VIEW, view.name):
+    """Note each column of the view's source that is missing, or of a type that does not fit."""
+    # Within a transaction, what Postgres refuses would take the statements behind it along.
+    with findings.of(VIEW, view.name), connection.transaction():
         columns = source_columns(connection, view)
         wrongs = list(_wrongs(view, columns))
         for wrong in wrongs:

@@ -13,6 +13,10 @@ FOLDER = Path(__file__).parent
 """The platform's own migrations."""
 
 
+class NeedsCommitError(UsageError):
+    """A migration uses a value of an enum that one before adds, for which Postgres wants a commit between the two."""
+
+
 def migrate_ledger(connection: psycopg.Connection) -> list[str]:
     """Create the schemas and the ledger; returns the names of the files that were applied now."""
     with connection.transaction():
@@ -32,7 +36,8 @@ def migrate_ledger(connection: psycopg.Connection) -> list[str]:
 def migrate_repository(connection: psycopg.Connection, repository: Path) -> list[str]:
     """Bring schema `offline` to the repository's `migrations/*.sql`; returns the names of the files applied now.
 
-    Raises UsageError when a file that was applied before has changed since, or one does not run.
+    Each file is a transaction of its own, or part of the one that `connection` is in. Raises UsageError when a file
+    that was applied before has changed since, or one does not run.
     """
     return _migrate(connection, repository / "migrations", "repository")
 
@@ -48,6 +53,8 @@ def _migrate(connection: psycopg.Connection, folder: Path, origin: str) -> list[
             connection.execute("SET LOCAL search_path = offline")
             try:
                 connection.execute(text)
+            except psycopg.errors.UnsafeNewEnumValueUsage as error:
+                raise NeedsCommitError(f"migration {name} does not run: {str(error).strip()}") from error
             except (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError) as error:
                 raise UsageError(f"migration {name} does not run: {str(error).strip()}") from error
             applied.append(name)

@@ -7,6 +7,9 @@ import psycopg
 import pytest
 
 from jobs import apply
+from jobs.definitions import resolve
+from jobs.feast_store import open_store
+from jobs.settings import load_settings
 from tests.bytes_redis import BytesRedis
 from tests.conftest import REPOSITORY
 from tests.integration.job_process import Ended
@@ -44,20 +47,27 @@ class Repository:
 
     def applied(self, definitions: str) -> Ended:
         """How an apply ends of a good view and service, and these definitions."""
+        for former in self._folder.glob("definitions_*.py"):
+            former.unlink()
         # A module of its own name: Python imports each once a process.
         (self._folder / f"definitions_{next(MODULES)}.py").write_text(HEADER + definitions)
         code = apply.main([])
         return Ended(code, *self._capsys.readouterr())
+
+    def migrate(self, name: str, statements: str) -> None:
+        """Add a migration, which the next apply runs."""
+        (self._folder / "migrations" / name).write_text(statements)
 
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Repository:
     folder = tmp_path / "repository"
     (folder / "migrations").mkdir(parents=True)
-    (folder / "migrations" / "0001.sql").write_text(TABLE)
     (folder / "feature_store.yaml").write_text((REPOSITORY / "feature_repo" / "feature_store.yaml").read_text())
     monkeypatch.setenv("FEATURE_PLATFORM_REPO", str(folder))
-    return Repository(folder, capsys)
+    repository = Repository(folder, capsys)
+    repository.migrate("0001.sql", TABLE)
+    return repository
 
 
 EVERYTHING = """
@@ -123,8 +133,45 @@ def test_one_run_names_everything_that_is_wrong_and_changes_nothing(
     assert message.read_text() == ended.out.strip()
     (details,) = connection.execute("SELECT details FROM ledger.runs").fetchone() or ({},)
     assert [finding["sentence"] for finding in details["findings"]] == found
-    assert connection.execute("SELECT to_regclass('registry.feature_views')").fetchone() == (None,)
+    for table in ("registry.feature_views", "offline.rows"):
+        assert connection.execute("SELECT to_regclass(%s)", (table,)).fetchone() == (None,)
+    assert connection.execute("SELECT count(*) FROM ledger.migrations WHERE name LIKE 'repository/%'").fetchone() == (
+        0,
+    )
     assert dump(redis_client) == {}
+
+
+@pytest.mark.usefixtures("database", "redis_client")
+def test_a_view_takes_its_schema_from_a_table_that_the_same_apply_makes(small: Repository) -> None:
+    ended = small.applied("""
+inferred = FeatureView(name="inferred", entities=[user], source=rows("inferred"))
+""")
+    assert ended.code == 0, ended.out
+    views = {view.name: view for view in resolve(open_store(load_settings())).views}
+    assert views["inferred"].feature_types == {
+        "a": "INT64", "word": "STRING", "gone": "STRING", "from": "UNIX_TIMESTAMP", "learned": "UNIX_TIMESTAMP"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("use", ["migration", "source"])
+@pytest.mark.usefixtures("redis_client")
+def test_a_new_value_of_an_enum_may_be_used_at_once(
+    connection: psycopg.Connection, small: Repository, use: str
+) -> None:
+    small.migrate("0002.sql", "CREATE TYPE kind AS ENUM ('old')")
+    assert small.applied("").code == 0
+    small.migrate("0003.sql", "ALTER TYPE kind ADD VALUE 'new'")
+    definitions = ""
+    if use == "migration":
+        small.migrate("0004.sql", "CREATE TABLE kinds (kind kind DEFAULT 'new')")
+    else:
+        query = "SELECT user_id, as_of, created_at, a FROM rows WHERE word::kind = 'new'"
+        definitions = f"""
+kinds = FeatureView(name="kinds", entities=[user], schema=[KEY, A], source=rows("kinds", table=None, query="{query}"))
+"""
+    ended = small.applied(definitions)
+    assert ended.code == 0, ended.out
+    assert connection.execute("SELECT 'new'::offline.kind").fetchone() == ("new",)
 
 
 @pytest.mark.usefixtures("database", "redis_client")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -474,6 +475,21 @@ def test_two_first_applies_at_once_on_two_databases_of_one_cluster_both_succeed(
             assert [right[1:] for right in privileges(first) if right[0] != "database"] == [
                 right[1:] for right in privileges(second) if right[0] != "database"
             ]
+
+
+def test_a_first_apply_that_is_refused_leaves_no_role_behind(
+    cluster: PostgresServer, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    repository = tmp_path / "repository"
+    shutil.copytree(REPOSITORY / "feature_repo", repository)
+    features = (repository / "features.py").read_text()
+    (repository / "features.py").write_text(features.replace('"net_service"', '"moon"'))
+    with database_of(cluster) as name:
+        environment = {**settings_of(redis_server, name), **cluster.environment(name)}
+        with started("jobs.apply", environment={**environment, "FEATURE_PLATFORM_REPO": str(repository)}) as job:
+            assert job.end().code == 2
+        with cluster.connect(name) as admin:
+            assert not {role for (role,) in admin.execute("SELECT rolname FROM pg_roles")} & set(ROLES)
 
 
 def test_a_role_that_another_session_is_just_creating_is_no_error(cluster: PostgresServer) -> None:

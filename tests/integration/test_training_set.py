@@ -27,7 +27,7 @@ from jobs.feast_plugins.sessions import arrow_snapshot, exported_snapshot
 from jobs.local.servers import PostgresServer
 from jobs.lock import writer_lock
 from jobs.migrations import migrate_ledger, migrate_repository
-from jobs.registry import apply_repository
+from jobs.registry import Repository
 from jobs.settings import load_settings
 from jobs.training.leak_proof import LabelProver
 from jobs.training.rows import RULES, find_labels
@@ -612,7 +612,7 @@ def other_team(
     with clone(postgres_server, "template1", monkeypatch), postgres.connect("test", autocommit=True) as connection:
         migrate_ledger(connection)
         migrate_repository(connection, folder)
-        apply_repository(load_settings(), lambda: None)
+        Repository(load_settings()).apply()
         yield connection
 
 

@@ -17,7 +17,7 @@ from psycopg import sql
 
 from jobs import training_set
 from jobs.local.servers import PostgresServer
-from jobs.registry import apply_repository
+from jobs.registry import Repository
 from jobs.settings import load_settings
 from tests.databases import clone
 
@@ -43,7 +43,7 @@ def applied_template(server: PostgresServer, migrated: str, repository: Path) ->
         monkeypatch.setenv("FEATURE_PLATFORM_REPO", str(repository))
         monkeypatch.setenv("FEATURE_PLATFORM_PROJECT", "streamflow")
         monkeypatch.setenv("FEATURE_PLATFORM_REDIS_CONNECTION_STRING", "127.0.0.1:1")
-        apply_repository(load_settings(), lambda: None)
+        Repository(load_settings()).apply()
         with server.connect() as admin:
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
         yield name

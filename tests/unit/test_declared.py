@@ -204,7 +204,10 @@ def test_two_entities_of_one_name_are_refused_unless_they_are_equal() -> None:
 
 def test_two_views_whose_names_differ_by_case_at_most_are_refused() -> None:
     assert [finding.sentence for finding in found(view(), on_demand(name="V"), view(name="w"))] == [
-        "feature view V is named as another one, v, but for upper and lower case; rename one"
+        "feature view V is defined and v too, which differs in upper and lower case; rename one"
+    ]
+    assert [finding.sentence for finding in found(view(), on_demand(name="v"))] == [
+        "feature view v is defined twice; rename one"
     ]
 
 
