@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.online.hashing import Hashes
+from jobs.online.key_sample import KeySample
 from jobs.online.source_digest import SourceSum
 
 Counts = npt.NDArray[np.int64]
@@ -27,6 +28,8 @@ class Filled:
     """What Postgres says of the rows that it read."""
     keys: "array[int]" = field(default_factory=lambda: array("Q"))
     """The hashes of the entities' Redis keys, 8 bytes each; an array that grows in place."""
+    drawn: KeySample = field(default_factory=KeySample)
+    """Some of the entities."""
     verifying_seconds: float = 0.0
 
     @staticmethod
@@ -43,5 +46,6 @@ class Filled:
         self.defaulted += other.defaulted
         self.sources = [ours + theirs for ours, theirs in zip(self.sources, other.sources, strict=True)]
         self.keys += other.keys
+        self.drawn += other.drawn
         self.verifying_seconds += other.verifying_seconds
         return self

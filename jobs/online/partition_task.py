@@ -13,6 +13,7 @@ from jobs.online.correction import Correction
 from jobs.online.current_rows import ALL, Partition, current_entities_query
 from jobs.online.entity_group import EntityGroup
 from jobs.online.filled import Filled
+from jobs.online.key_sample import KeySample
 from jobs.online.load import Load
 from jobs.online.partition import fill
 from jobs.online.source_digest import SourceSum, source_sums
@@ -58,21 +59,26 @@ class PartitionTask:
 
         Raises JobError or redis.RedisError.
         """
-        sources: list[SourceSum] = []
+        sources, drawn = list[SourceSum](), KeySample()
         with (
             connect(settings) as client,
             opened_wires(client) as wires,
             database.session(self.snapshot_id) as session,
         ):
             writer = Correction(self.group, before_write) if self.compare else Load(self.group, before_write, None)
-            filled = fill(self.group, session, self._read(session, sources), wires, writer, advance)
-        filled.sources = sources
+            filled = fill(self.group, session, self._read(session, sources, drawn), wires, writer, advance)
+        filled.sources, filled.drawn = sources, drawn
         return filled
 
-    def _read(self, session: ArrowSession, sources: list[SourceSum]) -> Generator[pa.RecordBatch, None, None]:
-        views = self.group.views
+    def _read(
+        self, session: ArrowSession, sources: list[SourceSum], drawn: KeySample
+    ) -> Generator[pa.RecordBatch, None, None]:
+        views, width = self.group.views, len(self.group.join_keys)
         for part in self._slices():
-            yield from session.batches(current_entities_query(views, self.as_of, part))
+            for batch in session.batches(current_entities_query(views, self.as_of, part)):
+                if width:
+                    drawn.see(batch.columns[:width])
+                yield batch
         # Not before: until Redis has the rows it waits for Postgres, and then Postgres has nothing else to do.
         sources += source_sums(session, views, self.as_of, self.partition)
 

@@ -25,7 +25,7 @@ FORMAT = 2
 
 @dataclass(frozen=True)
 class SourceSum:
-    """Of a view's rows that can be current their number and the sum of their hashes, in whatever order they are."""
+    """Of the rows of a view in sight how many can be current, and the sum of the hashes of all, in whatever order."""
 
     rows: int = 0
     hashes: int = 0
@@ -70,7 +70,7 @@ def _query(view: SnapshotView, as_of: datetime, partition: Partition) -> str:
     within = [sql.SQL("({}) {}").format(condition, unknown) for condition in in_partition(view, partition)]
     return (
         sql.SQL(
-            "SELECT count(*), coalesce(sum(hash_record_extended(ROW({values}), 0)) FILTER (WHERE {placed}), 0)::text, "
+            "SELECT count(*), coalesce(sum(hash_record_extended(ROW({values}), 0)), 0)::text, "
             "count(*) FILTER (WHERE ({placed}) IS NOT TRUE)\n"
             "FROM {table} WHERE {conditions}"
         )

@@ -151,7 +151,7 @@ def test_the_end_state_of_all_entities_is_compared_where_that_is_asked_for(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     two_views_of_one_key(platform, 20)
-    monkeypatch.setattr("jobs.online.end_state.SAMPLE", 2)
+    monkeypatch.setattr("jobs.online.key_sample.SAMPLE", 2)
     assert materialize.main(["--verify", "full"]) == 0
     told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["entities"] for line in told if line["event"] == "end_state_proven"] == [20]

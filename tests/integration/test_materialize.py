@@ -14,7 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from jobs import arrow_query, materialize, postgres
 from jobs.definitions import resolve
 from jobs.feast_store import open_store
-from jobs.online import end_state
+from jobs.online import key_sample
 from jobs.online.current_rows import current_rows_of
 from jobs.settings import load_settings
 from tests.bytes_redis import BytesRedis
@@ -340,7 +340,7 @@ def test_a_source_may_be_a_query_with_percent_signs(platform: OfflineStore, redi
 def test_a_load_reads_each_entity_back_once_also_one_without_a_row_of_some_view(
     platform: OfflineStore, redis_client: BytesRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(end_state, "SAMPLE", 10)
+    monkeypatch.setattr(key_sample, "SAMPLE", 10)
     users = [f"customer-{number}" for number in range(100)]
     platform.many(users, JANUARY)
     table, plausible = next(iter(TABLES.items()))
