@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from jobs.online.columns import integers
+
 SAMPLE = 1000
 """So many entities of a group are drawn, or all if there are fewer."""
 Key = tuple[Any, ...]
@@ -24,8 +26,7 @@ class KeySample:
         ranks = np.random.default_rng().random(len(columns[0]))
         most = self.ranks.max() if len(self.keys) == SAMPLE else 1.0
         chosen = _least(np.flatnonzero(ranks < most), ranks)
-        places = pa.array(chosen.tolist(), pa.int64())  # of numpy's own, Arrow would import pandas
-        values = [column.take(places).to_pylist() for column in columns]
+        values = [column.take(integers(chosen)).to_pylist() for column in columns]
         self._add(ranks[chosen], list(zip(*values, strict=True)))
 
     def __iadd__(self, other: "KeySample") -> "KeySample":
