@@ -11,7 +11,6 @@ two materializations at once cannot leave older values, for both take the writer
 older one. Neither the status nor the watermark moves: these are `jobs.materialize`'s to say, which also removes.
 """
 
-import logging
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Final, Literal
@@ -38,7 +37,6 @@ from jobs.online.columns import constant, content, join
 from jobs.online.current_rows import current_entities_query
 from jobs.online.entity_group import EntityGroup
 from jobs.online.load import Load
-from jobs.online.memory import check_memory
 from jobs.online.partition import fill
 from jobs.online.store import connect
 from jobs.online.value_check import check_values
@@ -46,7 +44,6 @@ from jobs.online.wire import Wire, opened_wires
 
 TYPE: Final = "jobs.feast_plugins.compute_engine.StreamingComputeEngine"
 LOCK_WAIT_SECONDS = 10.0
-logger = logging.getLogger(__name__)
 
 
 class StreamingComputeEngineConfig(LocalComputeEngineConfig):
@@ -98,12 +95,7 @@ class StreamingComputeEngine(LocalComputeEngine):
             with psycopg.connect(conninfo, autocommit=True) as connection:
                 connection.execute("SET TIME ZONE 'UTC'")
                 check_values(connection, view, task.end_time)
-            check_memory(client, lambda: arrow_session(conninfo), [group], task.end_time, _log)
             fill(group, session, session.batches(query), wires, Load(group, lock.check, _NotOlder(group)), bar.update)
-
-
-def _log(event: str, **fields: object) -> None:
-    logger.info("%s %s", event, fields)
 
 
 class _NotOlder:

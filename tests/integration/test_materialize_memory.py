@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, cast
 
 import psycopg
@@ -17,8 +17,6 @@ from redis.cluster import RedisCluster
 
 from jobs import materialize, postgres
 from jobs.definitions import Feature, JoinKey, SnapshotView
-from jobs.errors import DataError
-from jobs.feast_store import open_store
 from jobs.local.servers import RedisServer
 from jobs.online import store
 from jobs.online.entity_group import EntityGroup
@@ -109,17 +107,6 @@ def test_a_month_that_does_not_fit_is_refused_before_the_first_write_with_both_n
     assert platform.runs()[-1][1] == "failed"
     assert run(capsys)[0] == 0
     assert redis_client.dbsize() > CUSTOMERS
-
-
-def test_feasts_own_command_begins_no_view_that_does_not_fit(platform: OfflineStore, redis_client: BytesRedis) -> None:
-    fill(platform, JANUARY)
-    feast_store = open_store(load_settings())
-    before = dump(redis_client)
-    with left(redis_client, NEEDED // 20), pytest.raises(DataError, match=r"need about .* more in Redis, and .* left"):
-        feast_store.materialize(JANUARY - timedelta(days=45), JANUARY)
-    assert dump(redis_client) == before
-    feast_store.materialize(JANUARY - timedelta(days=45), JANUARY)
-    assert redis_client.dbsize() >= CUSTOMERS
 
 
 def test_a_month_that_fits_is_written(
