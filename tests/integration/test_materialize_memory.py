@@ -34,7 +34,7 @@ from tests.redis_kinds import StartRedis, form_cluster
 CUSTOMERS = 5000
 NEEDED = 2_200_000
 """About what as many customers need."""
-LITTLE = 150_000
+LITTLE = 400_000
 """What connections need, and hardly a customer more."""
 STATUS = f"feature-platform:{PROJECT}:status"
 
@@ -249,7 +249,7 @@ def test_each_master_of_a_cluster_needs_room_for_its_part(
     assert code == 3
     assert re.search(rf"need about 0\.\d MB more in Redis at {LOOPBACK}:{nodes[1].port}, and 0\.\d MB", summary)
     assert dump(cast(BytesRedis, RedisCluster(host=LOOPBACK, port=nodes[0].port))) == {}
-    with left(nodes[0].client, NEEDED // 2), left(nodes[1].client, NEEDED // 2), left(nodes[2].client, NEEDED // 2):
+    with left(nodes[0].client, NEEDED), left(nodes[1].client, NEEDED), left(nodes[2].client, NEEDED):
         assert run(capsys)[0] == 0
 
 
