@@ -19,18 +19,16 @@ QUIET_SECONDS = 1.0
 HashReply = list[bytes | None]
 
 
-def time_for(hashes: int) -> float:
-    """Seconds within which so many hashes are read, or not at all: the deadline, for each part."""
-    return DEADLINE * (-(-hashes // PART) or 1)
-
-
 class TimeLeft:
-    """What the online store may still take for one call, in seconds; what the gateway takes itself does not count."""
+    """What the online store may still take for one call, in seconds: at first the deadline for each part of its hashes.
+
+    What the gateway takes itself does not count.
+    """
 
     __slots__ = ("seconds",)
 
     def __init__(self, hashes: int, spent: float = 0.0) -> None:
-        self.seconds = time_for(hashes) - spent
+        self.seconds = DEADLINE * (-(-hashes // PART) or 1) - spent
 
 
 class HashFields:
